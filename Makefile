@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Every target sets up what it needs on a bare Debian or Ubuntu machine, as root, once. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SILENT:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# The system's own tools, whatever the caller's PATH holds; only the search for a Python 3.9 looks there.
+CALLER_PATH := $(PATH)
+export PATH := $(CURDIR)/.venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/collections
+export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
+export PYTHONDONTWRITEBYTECODE := 1
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+LINK := collections/ansible_collections/reflex/ngfw
+STEP := .venv/bin/python tests/results.py step
+STAGES := lint unit kernel sanity molecule
+
+APT_BASE := python3 python3-venv git ca-certificates
+APT_KERNEL := $(APT_BASE) iptables ipset iproute2 iputils-ping procps python3-yaml
+APT_LAB := $(APT_BASE) podman runc mmdebstrap iptables nftables iproute2 openssh-client
+
+# $(call packages,NAMES): installs the Debian packages that are missing.
+define packages
+missing=$$(comm -23 <(printf '%s\n' $(1) | sort -u) \
+    <(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(1) 2>/dev/null | sed -n 's/^installed //p' | sort -u))
+if [ -n "$$missing" ]; then
+    [ "$$(id -u)" = 0 ] || { echo "These packages are missing and only root can install them:" $$missing "- run make as root" >&2; exit 1; }
+    echo "==> apt-get: installing" $$missing
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q -o Dpkg::Use-Pty=0 | sed 's/^/    /' || true
+    apt-get install -q -y --no-install-recommends -o Dpkg::Use-Pty=0 $$missing </dev/null | sed -n 's/^\(Unpacking\|Setting up\) /    &/p'
+fi
+endef
+
+# $(call venv,DIRECTORY,PYTHON,REQUIREMENTS): a new virtual environment with exactly these requirements.
+define venv
+rm -rf $(1)
+$(2) -m venv $(1)
+$(1)/bin/python -m pip --disable-pip-version-check install --progress-bar off --no-input -r $(3) 2>&1 \
+    | sed -un -e 's/^Collecting \([^ ]*\).*/    \1/p' -e '/^ERROR/p'
+endef
+
+.PHONY: help demo test lint format unit kernel sanity molecule bench features clean root
+
+help:
+	sed -n 's/^\([a-z]*\):.*## /make \1|/p' Makefile | column -t -s '|'
+
+root:
+	[ "$$(id -u)" = 0 ] || { echo "This needs root: network namespaces, the kernel's firewall, containers. Run it as root." >&2; exit 1; }
+
+.venv/ready: requirements/dev.txt
+	$(call packages,$(APT_BASE))
+	echo "==> development tools into .venv (first time: about a minute)"
+	$(call venv,.venv,/usr/bin/python3,$<)
+	touch $@
+
+$(LINK):
+	mkdir -p $(@D)
+	ln -sfn ../../.. $@
+
+test: ## lint, unit, kernel, sanity, molecule; stops at the first failure, ends with a count
+	rm -rf .cache/results
+	trap 'echo; python3 tests/results.py count' EXIT
+	for stage in $(STAGES); do $(MAKE) $$stage; done
+
+lint: .venv/ready $(LINK) ## style, types, layers: ruff, mypy, import-linter, yamllint, ansible-lint
+	echo "==> lint: style, types and layers"
+	rm -f .cache/results/lint.json
+	failed=0
+	$(STEP) lint ruff -- ruff check --quiet . || failed=1
+	$(STEP) lint ruff-format -- ruff format --check --quiet --diff . || failed=1
+	$(STEP) lint mypy -- mypy || failed=1
+	PYTHONPATH=roles/ngfw/files $(STEP) lint import-linter -- lint-imports --no-logo || failed=1
+	$(STEP) lint yamllint -- yamllint --strict . || failed=1
+	$(STEP) lint ansible-lint -- ansible-lint --offline --strict -q || failed=1
+	exit $$failed
+
+format: .venv/ready ## rewrites the Python files in the style that lint wants
+	ruff check --quiet --fix . || true
+	ruff format .
+
+# A python3.9 that runs (a version manager's shim may not): managed hosts may have nothing newer.
+PYTHON39 := $(firstword $(shell PATH="$(CALLER_PATH)"; for p in $$(type -ap python3.9) $$HOME/.pyenv/versions/3.9*/bin/python3.9; \
+    do "$$p" -c 'import ensurepip' >/dev/null 2>&1 && echo "$$p"; done))
+
+.cache/python3.9/ready: requirements/python3.9.txt
+	echo "==> Python 3.9 ($(PYTHON39)) into .cache/python3.9"
+	mkdir -p .cache
+	$(call venv,.cache/python3.9,$(PYTHON39),$<)
+	touch $@
+
+unit: .venv/ready $(LINK) $(if $(PYTHON39),.cache/python3.9/ready) ## tests without root
+	echo "==> unit: tests without root"
+	NGFW_RESULTS=.cache/results/unit.json python -m pytest -q tests/unit
+	if [ -n "$(PYTHON39)" ]; then
+	    echo "==> unit: library and watcher on Python 3.9"
+	    .cache/python3.9/bin/python -c 'import compileall, sys; sys.exit(not all(compileall.compile_dir(d, quiet=1, force=True) for d in ("plugins", "roles/ngfw/files/ngfw")))'
+	    NGFW_RESULTS=.cache/results/unit-python3.9.json .cache/python3.9/bin/python -m pytest -q tests/unit/module_utils tests/unit/watcher
+	else
+	    echo "==> unit: no Python 3.9 here, so not tested on it"
+	fi
+
+clean: ## removes the lab and all that the other targets made in this directory
+	rm -rf .venv .cache .ansible collections tests/output

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Results of the test stages: one JSON file each under .cache/results/, a list of {name, outcome, features}.
+
+results.py step STAGE NAME [--features IDS] -- COMMAND...   run a command, add its outcome to the stage
+results.py count                                            print "N passed, M failed, K skipped" over all stages
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TypedDict
+
+DIRECTORY = Path(__file__).resolve().parent.parent / ".cache" / "results"
+
+
+class Outcome(TypedDict):
+    name: str
+    outcome: str  # passed, failed, skipped
+    features: list[str]
+
+
+def load() -> list[Outcome]:
+    """All outcomes of all stages; the name begins with the stage."""
+    found: list[Outcome] = []
+    for path in sorted(DIRECTORY.glob("*.json")):
+        for outcome in json.loads(path.read_text(encoding="utf-8")):
+            found.append({**outcome, "name": f"{path.stem}: {outcome['name']}"})
+    return found
+
+
+def add(stage: str, outcomes: list[Outcome]) -> None:
+    path = DIRECTORY / f"{stage}.json"
+    present = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(present + outcomes, indent=1) + "\n", encoding="utf-8")
+
+
+def step(stage: str, name: str, features: list[str], command: list[str]) -> int:
+    print(f"--- {name}", flush=True)
+    start = time.monotonic()
+    code = subprocess.call(command)
+    outcome = "failed" if code else "passed"
+    print(f"--- {name}: {outcome} ({time.monotonic() - start:.1f} s)", flush=True)
+    add(stage, [{"name": name, "outcome": outcome, "features": features}])
+    return code
+
+
+def count() -> str:
+    counts = Counter(outcome["outcome"] for outcome in load())
+    return f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("count")
+    step_parser = commands.add_parser("step")
+    step_parser.add_argument("stage")
+    step_parser.add_argument("name")
+    step_parser.add_argument("--features", default="", help="rows of tests/features.md, joined by commas")
+    step_parser.add_argument("argv", nargs="+", metavar="COMMAND")
+    arguments = parser.parse_args()
+    if arguments.command == "count":
+        print(count())
+        return 0
+    features = [row for row in arguments.features.split(",") if row]
+    return step(arguments.stage, arguments.name, features, arguments.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
