@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Addresses and networks, IPv4 and IPv6 alike: parse, normalise, cover, overlap."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from typing import NamedTuple
+
+from .errors import AddressError
+
+IPV4 = "ipv4"
+IPV6 = "ipv6"
+FAMILIES = (IPV4, IPV6)
+
+_MAPPED = bytes(10) + b"\xff\xff"
+_BITS = {IPV4: 32, IPV6: 128}
+
+
+class Network(NamedTuple):
+    """A network whose host bits are zero; a host is a network of full length.
+
+    `packed` are the 4 or 16 bytes of the address in network order, `prefix` the length in bits.
+    """
+
+    packed: bytes
+    prefix: int
+
+    @property
+    def family(self) -> str:
+        return IPV4 if len(self.packed) == 4 else IPV6
+
+    @property
+    def is_host(self) -> bool:
+        return self.prefix == len(self.packed) * 8
+
+    def contains(self, other: Network) -> bool:
+        """Whether `other` lies wholly inside this network."""
+        return (
+            len(self.packed) == len(other.packed)
+            and self.prefix <= other.prefix
+            and mask(other.packed, self.prefix) == self.packed
+        )
+
+    def widened(self, prefix: int) -> Network:
+        """The network of that length around this one; itself if it is that wide already."""
+        return self if prefix >= self.prefix else Network(mask(self.packed, prefix), prefix)
+
+    def __str__(self) -> str:
+        text = inet_ntop(AF_INET if len(self.packed) == 4 else AF_INET6, self.packed)
+        return text if self.is_host else f"{text}/{self.prefix}"
+
+
+def mask(packed: bytes, prefix: int) -> bytes:
+    """Set all bits behind the first `prefix` to zero."""
+    size = len(packed)
+    spare = size * 8 - prefix
+    if not spare:
+        return packed
+    return (int.from_bytes(packed, "big") >> spare << spare).to_bytes(size, "big")
+
+
+def parse_network(text: str) -> Network:
+    """A host or a CIDR network; host bits are dropped, v4-mapped addresses become IPv4.
+
+    Raises AddressError for anything else, and for /0, which would be everybody.
+    """
+    try:
+        address, slash, length = text.partition("/")
+        packed = inet_pton(AF_INET6 if ":" in address else AF_INET, address)
+    except (OSError, ValueError, AttributeError, TypeError):
+        raise AddressError(_complaint(text)) from None
+    if not slash:
+        if len(packed) == 16 and packed.startswith(_MAPPED):
+            packed = packed[12:]
+        return Network(packed, len(packed) * 8)
+    bits = len(packed) * 8
+    if not (length.isascii() and length.isdigit() and len(length) <= 3 and int(length) <= bits):
+        raise AddressError(f"'{_shown(text)}': the prefix length must be a number from 1 to {bits}")
+    prefix = int(length)
+    if len(packed) == 16 and prefix >= 96 and packed.startswith(_MAPPED):
+        packed, prefix = packed[12:], prefix - 96
+    if prefix == 0:
+        raise AddressError(f"'{_shown(text)}' is every address there is; name a smaller network")
+    return Network(mask(packed, prefix), prefix)
+
+
+def parse_host(text: str) -> Network:
+    """A single address; raises AddressError for a network or anything else."""
+    network = parse_network(text)
+    if not network.is_host:
+        raise AddressError(f"'{_shown(text)}' is a network; a single address is wanted here")
+    return network
+
+
+def parse_range(text: str) -> list[Network]:
+    """The fewest networks that make up `FIRST-LAST`, or the one network that `text` is.
+
+    Raises AddressError if the ends are not two addresses of one family in rising order.
+    """
+    first_text, dash, last_text = text.partition("-")
+    if not dash:
+        return [parse_network(text)]
+    first_host, last_host = parse_host(first_text.strip()), parse_host(last_text.strip())
+    size = len(first_host.packed)
+    first, last = int.from_bytes(first_host.packed, "big"), int.from_bytes(last_host.packed, "big")
+    if size != len(last_host.packed) or first > last:
+        raise AddressError(f"'{_shown(text)}' is no range; write FIRST-LAST, both of one family")
+    networks = []
+    while first <= last:
+        aligned = (first & -first).bit_length() - 1 if first else size * 8
+        spare = min(aligned, (last - first + 1).bit_length() - 1)
+        networks.append(Network(first.to_bytes(size, "big"), size * 8 - spare))
+        first += 1 << spare
+    if networks[0].prefix == 0:
+        raise AddressError(f"'{_shown(text)}' is every address there is; name a smaller range")
+    return networks
+
+
+class NetworkSet:
+    """Networks that can be asked which of them covers or overlaps another; fixed once made.
+
+    A question costs one look-up per distinct prefix length, whatever the number of networks.
+    """
+
+    def __init__(self, networks: Iterable[Network] = ()) -> None:
+        self._networks = frozenset(networks)
+        self._lengths = {
+            bits // 8: sorted({n.prefix for n in self._networks if len(n.packed) * 8 == bits})
+            for bits in _BITS.values()
+        }
+        self._sorted: list[Network] | None = None
+
+    def covering(self, network: Network) -> Network | None:
+        """The widest of these networks that wholly contains `network`, or None."""
+        packed, prefix = network
+        members = self._networks
+        for length in self._lengths[len(packed)]:
+            if length > prefix:
+                return None
+            candidate = Network(mask(packed, length), length)
+            if candidate in members:
+                return candidate
+        return None
+
+    def overlaps(self, network: Network) -> bool:
+        """Whether any of these networks shares an address with `network`."""
+        return self.covering(network) is not None or self.inside(network) is not None
+
+    def inside(self, network: Network) -> Network | None:
+        """The first of these networks that lies wholly inside `network`, or None."""
+        lengths = self._lengths[len(network.packed)]
+        if not lengths or lengths[-1] < network.prefix:
+            return None
+        if self._sorted is None:
+            self._sorted = sorted(self._networks)
+        at = bisect_left(self._sorted, network)
+        if at < len(self._sorted) and network.contains(self._sorted[at]):
+            return self._sorted[at]
+        return None
+
+    def __contains__(self, network: object) -> bool:
+        return network in self._networks
+
+    def __iter__(self) -> Iterator[Network]:
+        return iter(self._networks)
+
+    def __len__(self) -> int:
+        return len(self._networks)
+
+
+PRIVATE = NetworkSet(
+    parse_network(text)
+    for text in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+        "::/128",
+        "::1/128",
+        "fc00::/7",
+        "fe80::/10",
+        "ff00::/8",
+    )
+)
+"""What never came from the public internet (documentation ranges count as public)."""
+
+
+def _shown(text: object) -> str:
+    """Input as a message may quote it: short, printable."""
+    plain = "".join(c if c.isprintable() else "?" for c in str(text))
+    return plain if len(plain) <= 60 else plain[:57] + "..."
+
+
+def _complaint(text: object) -> str:
+    hint = "write an IPv4 or IPv6 address, or a network as ADDRESS/LENGTH"
+    if isinstance(text, str):
+        if text != text.strip():
+            hint = "remove the spaces around it"
+        elif "%" in text:
+            hint = "leave out the interface after '%'"
+        elif "-" in text:
+            hint = "ranges are for blocklists; " + hint
+    return f"'{_shown(text)}' is not an address; {hint}"

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can go wrong, in few kinds; every message says what to do next."""
+
+from __future__ import annotations
+
+
+class FirewallError(Exception):
+    """Base of all errors of this library; its text is meant for people."""
+
+
+class InvalidInput(FirewallError, ValueError):
+    """Something given by the caller is not acceptable; nothing was changed."""
+
+
+class AddressError(InvalidInput):
+    """A text is not an address or network that can be acted on."""
+
+
+class DurationError(InvalidInput):
+    """A text is not a duration, or it is out of range."""
+
+
+class MissingTool(FirewallError):
+    """A program or kernel module that is needed is not there."""
+
+
+class NotPermitted(FirewallError):
+    """The kernel refused for lack of privileges."""
+
+
+class LockTimeout(FirewallError):
+    """Another writer held the lock for too long."""
+
+
+class KernelError(FirewallError):
+    """The kernel or one of its tools refused a change."""

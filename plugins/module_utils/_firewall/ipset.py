@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sets and their entries, written and read through netlink.
+
+Formats: the kernel's include/uapi/linux/netfilter/ipset/ip_set.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+import time
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from .address import IPV4, IPV6, Network
+from .errors import FirewallError, KernelError, MissingTool, NotPermitted
+from .netlink import NESTED, NETFILTER, NETWORK_ORDER, Netlink, NetlinkError, attribute, attributes
+
+MAX_ELEMENTS = 1048576
+"""How many entries a set may hold; a limit only, memory is taken as entries come."""
+
+_SUBSYSTEM = 6 << 8
+_CREATE, _DESTROY, _FLUSH, _SWAP, _LIST, _ADD, _DELETE, _HEADER, _TYPE = 2, 3, 4, 6, 7, 9, 10, 12, 13
+_GENERIC = struct.pack("=BBH", 0, 0, 0)  # nfgenmsg
+_PROTOCOL, _SETNAME, _TYPENAME, _REVISION, _FAMILY, _FLAGS, _DATA, _ADT, _LINENO = 1, 2, 3, 4, 5, 6, 7, 8, 9
+_IP, _CIDR, _TIMEOUT, _CADT_FLAGS, _MAXELEM, _ELEMENTS = 1, 3, 6, 8, 19, 24
+_BYTES, _PACKETS, _COMMENT = 24, 25, 26
+_WITH_COUNTERS, _WITH_COMMENT = 8, 16
+_LIST_HEADERS = 4
+_FIND_TYPE, _BUSY, _NOT_THERE, _REFERENCED, _FULL = 4098, 4100, 4103, 4108, 4352
+_NUMBERS = {IPV4: 2, IPV6: 10}  # NFPROTO_IPV4, NFPROTO_IPV6
+_FAMILIES = {number: family for family, number in _NUMBERS.items()}
+_U32 = struct.Struct(">I")
+_U64 = struct.Struct(">Q")
+_TYPE_NAME = b"hash:net\0"
+_PER_MESSAGE = 500
+_BUSY_SECONDS = 10.0
+
+
+class SetHeader(NamedTuple):
+    """A set as the kernel describes it; `elements` counts expired entries that are not yet swept, too."""
+
+    name: str
+    type: str
+    family: str
+    timeouts: bool
+    elements: int
+
+
+class SetEntry(NamedTuple):
+    """One entry of a set: `timeout` in seconds that remain, 0 for permanent."""
+
+    network: Network
+    timeout: int
+    comment: str
+    packets: int = 0
+    bytes: int = 0
+
+
+class Rejected(NamedTuple):
+    """An entry that the kernel did not take, and why."""
+
+    network: Network
+    reason: str
+
+
+class IpSets:
+    """The sets of this network namespace. All methods raise NotPermitted, MissingTool or KernelError."""
+
+    def __init__(self) -> None:
+        self._netlink: Netlink | None = None
+        self._revision: int | None = None
+
+    def headers(self) -> dict[str, SetHeader]:
+        """All sets there are, by name; entries are not read."""
+        body = _GENERIC + _PROTOCOL_SIX + attribute(_FLAGS | NETWORK_ORDER, _U32.pack(_LIST_HEADERS))
+        found = {}
+        try:
+            for message in self._socket().dump(_SUBSYSTEM | _LIST, body):
+                header = _header(attributes(message, 4))
+                if header is not None:
+                    found[header.name] = header
+        except NetlinkError as error:
+            raise _explained(error, "list the sets") from None
+        return found
+
+    def entries(self, name: str) -> list[SetEntry]:
+        """The entries of one set; KernelError if it does not exist."""
+        body = _GENERIC + _PROTOCOL_SIX + attribute(_SETNAME, name.encode() + b"\0")
+        found: list[SetEntry] = []
+        try:
+            for message in self._socket().dump(_SUBSYSTEM | _LIST, body):
+                _collect(message, found)
+        except NetlinkError as error:
+            raise _explained(error, f"read the set {name}") from None
+        return found
+
+    def create(self, name: str, family: str, *, plain: bool = False, elements: int = 0) -> None:
+        """Make a hash:net set of that family if it is not there.
+
+        Its entries have time-outs, counters and comments, or nothing but an address if `plain`;
+        it can hold `elements`, at least MAX_ELEMENTS.
+        """
+        data = attribute(_MAXELEM | NETWORK_ORDER, _U32.pack(max(MAX_ELEMENTS, elements)))
+        if not plain:
+            data += attribute(_TIMEOUT | NETWORK_ORDER, _U32.pack(0))
+            data += attribute(_CADT_FLAGS | NETWORK_ORDER, _U32.pack(_WITH_COUNTERS | _WITH_COMMENT))
+        self._execute(
+            _CREATE,
+            attribute(_SETNAME, name.encode() + b"\0")
+            + attribute(_TYPENAME, _TYPE_NAME)
+            + attribute(_REVISION, bytes((self._newest_revision(family),)))
+            + attribute(_FAMILY, bytes((_NUMBERS[family],)))
+            + attribute(_DATA | NESTED, data),
+            f"create the set {name}",
+        )
+
+    def destroy(self, name: str) -> None:
+        """Remove a set; a rule that has just gone may hold it for a moment longer."""
+        self._execute(_DESTROY, attribute(_SETNAME, name.encode() + b"\0"), f"remove the set {name}")
+
+    def flush(self, name: str) -> None:
+        """Remove all entries of a set."""
+        self._execute(_FLUSH, attribute(_SETNAME, name.encode() + b"\0"), f"empty the set {name}")
+
+    def swap(self, first: str, second: str) -> None:
+        """Exchange the contents of two sets at once."""
+        names = attribute(_SETNAME, first.encode() + b"\0") + attribute(_TYPENAME, second.encode() + b"\0")
+        self._execute(_SWAP, names, f"swap the sets {first} and {second}")
+
+    def add(self, name: str, entries: Iterable[SetEntry]) -> list[Rejected]:
+        """Add entries, or give those that are there a new time-out and comment.
+
+        Returns the entries that the kernel refused; all others are in.
+        """
+        comments: dict[str, bytes] = {}
+        encoded = []
+        networks = []
+        for network, timeout, comment, _packets, _bytes in entries:
+            tail = comments.get(comment)
+            if tail is None:
+                tail = comments[comment] = attribute(_COMMENT, comment.encode() + b"\0") if comment else b""
+            networks.append(network)
+            encoded.append(_address(network) + _TIMEOUT_HEAD + _U32.pack(timeout) + tail)
+        return self._each(_ADD, name, networks, encoded)
+
+    def add_plain(self, name: str, networks: Iterable[Network]) -> list[Rejected]:
+        """Add networks to a set that was made `plain`; returns those that the kernel refused."""
+        members = list(networks)
+        return self._each(_ADD, name, members, [_address(network) for network in members])
+
+    def delete(self, name: str, networks: Iterable[Network]) -> None:
+        """Remove entries; those that are not there any more are no error."""
+        members = list(networks)
+        rejected = self._each(_DELETE, name, members, [_address(network) for network in members])
+        if rejected:
+            raise KernelError(f"could not remove {rejected[0].network} from the set {name}: {rejected[0].reason}")
+
+    def close(self) -> None:
+        if self._netlink is not None:
+            self._netlink.close()
+            self._netlink = None
+
+    def _each(self, command: int, name: str, networks: Sequence[Network], encoded: Sequence[bytes]) -> list[Rejected]:
+        """Send entries in messages of some hundred; the kernel stops at an error and names its entry: go on after it."""
+        head = _GENERIC + _PROTOCOL_SIX + attribute(_SETNAME, name.encode() + b"\0") + _LINENO_HEAD
+        rejected = []
+        start, size = 0, _PER_MESSAGE
+        while start < len(encoded):
+            parts = [
+                b"".join((_DATA_HEAD.pack(len(entry) + 12, _DATA | NESTED), entry, _LINENO_HEAD[:4], _U32.pack(line)))
+                for line, entry in enumerate(encoded[start : start + size], start + 1)
+            ]
+            try:
+                self._socket().execute(_SUBSYSTEM | command, head + attribute(_ADT | NESTED, b"".join(parts)))
+                start, size = start + size, _PER_MESSAGE
+            except NetlinkError as error:
+                absent = command == _DELETE and error.errno == _NOT_THERE
+                if not absent and error.errno not in (_FULL, errno.ENOMEM):
+                    raise _explained(error, f"change the set {name}") from None
+                start, size = _failed_line(error), 1  # one failure is seldom alone
+                if not absent:
+                    rejected.append(Rejected(networks[start - 1], "the set is full"))
+        return rejected
+
+    def _execute(self, command: int, body: bytes, purpose: str) -> None:
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._socket().execute(_SUBSYSTEM | command, _GENERIC + _PROTOCOL_SIX + body)
+                return
+            except NetlinkError as error:
+                # A listing in progress, or a rule whose removal the kernel has not finished, holds a set for a moment.
+                if error.errno not in (_BUSY, _REFERENCED, errno.EBUSY) or time.monotonic() > deadline:
+                    raise _explained(error, purpose) from None
+                time.sleep(0.002)
+
+    def _newest_revision(self, family: str) -> int:
+        if self._revision is None:
+            body = _GENERIC + _PROTOCOL_SIX + attribute(_TYPENAME, _TYPE_NAME)
+            try:
+                answer = self._socket().query(_SUBSYSTEM | _TYPE, body + attribute(_FAMILY, bytes((_NUMBERS[family],))))
+            except NetlinkError as error:
+                raise _explained(error, "use sets of type hash:net") from None
+            self._revision = attributes(answer, 4)[_REVISION][0]
+        return self._revision
+
+    def _socket(self) -> Netlink:
+        if self._netlink is None:
+            self._netlink = Netlink(NETFILTER)
+        return self._netlink
+
+
+_PROTOCOL_SIX = attribute(_PROTOCOL, b"\6")
+_LINENO_HEAD = attribute(_LINENO | NETWORK_ORDER, bytes(4))
+_DATA_HEAD = struct.Struct("=HH")
+_TIMEOUT_HEAD = attribute(_TIMEOUT | NETWORK_ORDER, bytes(4))[:4]
+_IPV4_HEAD = struct.pack("=HHHH", 12, _IP | NESTED, 8, 1 | NETWORK_ORDER)
+_IPV6_HEAD = struct.pack("=HHHH", 24, _IP | NESTED, 20, 2 | NETWORK_ORDER)
+_CIDRS = [attribute(_CIDR, bytes((prefix,))) for prefix in range(129)]
+_ERROR_HEADER = 4  # nfgenmsg, in front of the echoed attributes
+
+
+def _address(network: Network) -> bytes:
+    packed, prefix = network
+    return (_IPV4_HEAD if len(packed) == 4 else _IPV6_HEAD) + packed + _CIDRS[prefix]
+
+
+def _failed_line(error: NetlinkError) -> int:
+    """The number of the entry that the kernel stopped at: it writes it into the request that it sends back."""
+    return int(_U32.unpack(attributes(error.echo, _ERROR_HEADER)[_LINENO])[0])
+
+
+def _header(found: dict[int, bytes]) -> SetHeader | None:
+    if _DATA not in found or _TYPENAME not in found:
+        return None
+    data = attributes(found[_DATA])
+    return SetHeader(
+        found[_SETNAME].rstrip(b"\0").decode("utf-8", "replace"),
+        found[_TYPENAME].rstrip(b"\0").decode("utf-8", "replace"),
+        _FAMILIES.get(found[_FAMILY][0], ""),
+        _TIMEOUT in data,
+        _U32.unpack(data[_ELEMENTS])[0] if _ELEMENTS in data else 0,
+    )
+
+
+def _collect(message: bytes, found: list[SetEntry]) -> None:
+    """Append the entries that one message of a listing holds."""
+    adt = attributes(message, 4).get(_ADT)
+    if adt is None:
+        return
+    offset = 0
+    unpack, unpack_u64 = _U32.unpack, _U64.unpack
+    while offset + 4 <= len(adt):
+        size = _DATA_HEAD.unpack_from(adt, offset)[0]
+        fields = attributes(adt, offset + 4, offset + size)
+        offset += (size + 3) & ~3
+        packed = fields[_IP][4:]
+        found.append(
+            SetEntry(
+                Network(packed, fields[_CIDR][0] if _CIDR in fields else len(packed) * 8),
+                unpack(fields[_TIMEOUT])[0] if _TIMEOUT in fields else 0,
+                fields[_COMMENT][:-1].decode("utf-8", "replace") if _COMMENT in fields else "",
+                unpack_u64(fields[_PACKETS])[0] if _PACKETS in fields else 0,
+                unpack_u64(fields[_BYTES])[0] if _BYTES in fields else 0,
+            )
+        )
+
+
+def _explained(error: NetlinkError, purpose: str) -> FirewallError:
+    number = error.errno
+    if number in (errno.EPERM, errno.EACCES):
+        return NotPermitted(f"the kernel does not let this user {purpose}; run as root, or with CAP_NET_ADMIN")
+    if number in (errno.EINVAL, errno.EPROTONOSUPPORT, _FIND_TYPE) and purpose.startswith(("list", "use")):
+        return MissingTool(
+            f"cannot {purpose}: the kernel has no ipset; run 'modprobe ip_set_hash_net', or use a kernel that has it"
+        )
+    if number == errno.ENOENT:
+        return KernelError(f"could not {purpose}: it does not exist any more; run again")
+    if number == errno.EEXIST:
+        return KernelError(f"could not {purpose}: there is one of that name with another type; remove or rename it")
+    return KernelError(f"could not {purpose}: {error.strerror}")

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one lock of all writers of a chain, and the counter that tells whether anybody wrote."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import time
+from pathlib import Path
+from types import TracebackType
+
+from .errors import LockTimeout, NotPermitted
+
+_CONTENT = struct.Struct("=QI")  # generation, pid of the last holder
+_POLL_SECONDS = 0.005
+
+
+class Lock:
+    """An exclusive lock on `DIRECTORY/CHAIN-NETNS.lock`, held while inside its `with` block.
+
+    The file is never removed, for a waiter may have it open. Its descriptor is inherited by the tools that are
+    started, so after a kill -9 the lock lasts exactly until the last of them has ended.
+    """
+
+    def __init__(self, directory: Path, chain: str, *, timeout: float = 30.0) -> None:
+        namespace = os.stat("/proc/self/ns/net").st_ino
+        self.path = directory / f"{chain}-{namespace}.lock"
+        self._timeout = timeout
+        self._descriptor = -1
+
+    def __enter__(self) -> Lock:
+        """Raises LockTimeout after the time-out (seconds), NotPermitted if the file cannot be opened."""
+        descriptor = self._open()
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    holder = self._read(descriptor)[1]
+                    raise LockTimeout(
+                        f"process {holder} has held {self.path} for over {self._timeout:.0f} s; see what it does, "
+                        "and run again when it has ended"
+                    ) from None
+                time.sleep(_POLL_SECONDS)
+        os.pwrite(descriptor, _CONTENT.pack(self._read(descriptor)[0], os.getpid()), 0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def generation(self) -> int | None:
+        """How many changes were made so far under this lock, by anybody; None if that cannot be told."""
+        if self._descriptor < 0:
+            try:
+                self._descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except OSError:
+                return None
+            os.set_inheritable(self._descriptor, True)
+        return self._read(self._descriptor)[0]
+
+    def advance(self) -> int:
+        """Count one more change; to be called by the holder before it changes anything."""
+        generation = self._read(self._descriptor)[0] + 1
+        os.pwrite(self._descriptor, _CONTENT.pack(generation, os.getpid()), 0)
+        return generation
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _open(self) -> int:
+        if self._descriptor < 0:
+            try:
+                self.path.parent.mkdir(mode=0o770, parents=True, exist_ok=True)
+                self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o660)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                    raise
+                raise NotPermitted(f"cannot open {self.path} ({error.strerror}); run as root") from None
+            os.set_inheritable(self._descriptor, True)
+            self._share()
+        return self._descriptor
+
+    def _share(self) -> None:
+        """Give the file its directory's group, so that the watcher's user and root can both lock it."""
+        try:
+            os.fchown(self._descriptor, -1, self.path.parent.stat().st_gid)
+            os.fchmod(self._descriptor, 0o660)
+        except PermissionError:
+            pass  # it is somebody else's file, and they have shared it already
+
+    @staticmethod
+    def _read(descriptor: int) -> tuple[int, int]:
+        content = os.pread(descriptor, _CONTENT.size, 0)
+        if len(content) < _CONTENT.size:
+            return 0, 0
+        generation, pid = _CONTENT.unpack(content)
+        return generation, pid

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Netlink: one socket to a subsystem of the kernel. It knows messages and attributes, not what they mean.
+
+Formats: netlink(7), and the kernel's include/uapi/linux/netlink.h.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+
+HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
+ATTRIBUTE = struct.Struct("=HH")  # length, type
+_ERROR = struct.Struct("=i")
+_ERROR_TYPE, _DONE_TYPE = 2, 3
+
+REQUEST, ACK, EXCL, DUMP = 0x1, 0x4, 0x200, 0x300
+NESTED, NETWORK_ORDER = 0x8000, 0x4000
+_TYPE_MASK = 0x3FFF
+_RECEIVE_BYTES = 1 << 17
+
+NETFILTER = 12  # NETLINK_NETFILTER
+ROUTE = 0  # NETLINK_ROUTE
+
+
+class NetlinkError(OSError):
+    """The kernel's answer to a request was an error; `errno` is its number, `echo` the request as it sends it back."""
+
+    def __init__(self, number: int, echo: bytes = b"") -> None:
+        super().__init__(number, os.strerror(number) if number < 4096 else f"kernel error {number}")
+        self.echo = echo
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute, padded to four bytes."""
+    size = 4 + len(value)
+    return ATTRIBUTE.pack(size, kind) + value + bytes(-size % 4)
+
+
+def attributes(data: bytes, start: int = 0, end: int | None = None) -> dict[int, bytes]:
+    """The attributes in `data[start:end]` by type, without flags; the last of a type counts."""
+    found = {}
+    end = len(data) if end is None else end
+    while start + 4 <= end:
+        size, kind = ATTRIBUTE.unpack_from(data, start)
+        if size < 4:
+            break
+        found[kind & _TYPE_MASK] = data[start + 4 : start + size]
+        start += (size + 3) & ~3
+    return found
+
+
+class Netlink:
+    """A socket to one protocol; requests are answered in order, one at a time."""
+
+    def __init__(self, protocol: int) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        self._socket.settimeout(30.0)
+        self._sequence = 0
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def execute(self, kind: int, body: bytes, flags: int = 0) -> None:
+        """Send a request that changes something and wait for the kernel's word; raises NetlinkError."""
+        for _answer in self._exchange(kind, body, REQUEST | ACK | flags):
+            pass
+
+    def query(self, kind: int, body: bytes) -> bytes:
+        """The body of the one message that answers a request; raises NetlinkError."""
+        answer = b""
+        for answer in self._exchange(kind, body, REQUEST | ACK):
+            pass
+        return answer
+
+    def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
+        """The bodies of all messages that answer a listing; raises NetlinkError.
+
+        It has to be read to its end before the next request.
+        """
+        return self._exchange(kind, body, REQUEST | DUMP)
+
+    def _exchange(self, kind: int, body: bytes, flags: int) -> Iterator[bytes]:
+        self._sequence += 1
+        header = HEADER.pack(HEADER.size + len(body), kind, flags, self._sequence, 0)
+        self._socket.send(header + body)
+        while True:
+            for answer_kind, answer in self._messages(self._socket.recv(_RECEIVE_BYTES)):
+                if answer_kind == _DONE_TYPE or answer_kind == _ERROR_TYPE:
+                    number = -_ERROR.unpack_from(answer)[0] if len(answer) >= 4 else 0
+                    if number:
+                        raise NetlinkError(number, answer[4 + HEADER.size :])
+                    return
+                yield answer
+
+    def _messages(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        offset = 0
+        while offset + HEADER.size <= len(data):
+            size, kind, _flags, sequence, _port = HEADER.unpack_from(data, offset)
+            if sequence == self._sequence:  # an older one answers a request that was given up
+                yield kind, data[offset + HEADER.size : offset + size]
+            offset += (size + 3) & ~3
