@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Suricata's EVE format: one JSON object a line (userguide, "EVE JSON Format")."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from datetime import date
+from functools import lru_cache
+from typing import Any
+
+from .event import Event, LineError
+
+_KEY = b'"event_type":"'
+_BARE_KEY = b'"event_type"'
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_MINUTE = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):", re.ASCII)
+_TIME = re.compile(r"(.{17})(\d\d(?:\.\d{1,9})?)(.*)", re.ASCII)
+_ZONE = re.compile(r"([+-])(\d\d):?([0-5]\d)", re.ASCII)
+_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+def decode(line: bytes) -> Event:
+    """Read one line; a text without quotes before the object, such as `@cee: `, is skipped.
+
+    Of duplicate keys the last counts. Raises LineError of kind "encoding", "json" or "shape".
+    """
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise LineError("encoding", f"not UTF-8 at byte {error.start}") from None
+    start = text.find("{")
+    if start < 0 or (start and '"' in text[:start]):
+        raise LineError("json", "no JSON object at the start of the line")
+    try:
+        record, end = _JSON.raw_decode(text, start)
+    except RecursionError:
+        raise LineError("json", "objects nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise LineError("json", f"{error.msg} at character {error.pos}") from None
+    except ValueError:
+        raise LineError("json", "a number that is not finite or far too long") from None
+    if len(text) - end > 1 and text[end:].strip():
+        raise LineError("json", f"text behind the object at character {end}")
+    # Lone surrogates come from \u escapes only; whoever writes such a text to a file or socket would fail.
+    if "\\u" in text and _has_lone_surrogate(record):
+        raise LineError("encoding", "half of a surrogate pair in a text")
+    kind = record.get("event_type")
+    if not isinstance(kind, str) or not kind:
+        raise LineError("shape", "no event_type")
+    stamp = record.get("timestamp")
+    return Event(record, parse_time(stamp) if isinstance(stamp, str) else None, kind)
+
+
+def event_type_of(line: bytes) -> bytes | None:
+    """The event's type without parsing, or None where only decode() can tell.
+
+    Quotes inside a JSON text are escaped, so the key with its bare quotes never stands in a payload; it is the
+    outermost object's if one brace precedes it, and the one that counts if no other follows.
+    """
+    at = line.find(_KEY)
+    if at < 0:
+        return None
+    start = at + len(_KEY)
+    end = line.find(b'"', start)
+    before = line[:at]
+    if end <= start or before.count(b"{") != 1 or b"}" in before or b"\\" in before or line.find(_BARE_KEY, end) >= 0:
+        return None
+    kind = line[start:end]
+    return None if b"\\" in kind else kind
+
+
+def parse_time(text: str) -> float | None:
+    """Seconds since the epoch of `2026-11-22T11:09:20.936002+0000`, or None if it is no time.
+
+    The zone may be missing (UTC, as old exports have it), `Z`, or written with a colon. Never raises.
+    """
+    if len(text) < 19 or not text.isascii():
+        return None
+    minute = _minute(text[:17])
+    if minute is None:
+        return None
+    rest = text[17:26]
+    if len(rest) == 9 and rest[2] == "." and rest[:2].isdigit() and rest[3:].isdigit():
+        seconds, offset = float(rest), _zone(text[26:])
+    else:
+        match = _TIME.fullmatch(text)
+        if match is None:
+            return None
+        seconds, offset = float(match[2]), _zone(match[3])
+    if offset is None or seconds >= 61:
+        return None
+    return minute + seconds - offset
+
+
+@lru_cache(maxsize=4096)
+def _minute(text: str) -> int | None:
+    match = _MINUTE.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute = map(int, match.groups())
+    if hour > 23 or minute > 59:
+        return None
+    try:
+        days = date(year, month, day).toordinal() - _EPOCH_DAY
+    except ValueError:
+        return None
+    return days * 86400 + hour * 3600 + minute * 60
+
+
+@lru_cache(maxsize=256)
+def _zone(text: str) -> int | None:
+    """Seconds east of Greenwich."""
+    if text in ("", "Z"):
+        return 0
+    match = _ZONE.fullmatch(text)
+    if match is None:
+        return None
+    seconds = int(match[2]) * 3600 + int(match[3]) * 60
+    return -seconds if match[1] == "-" else seconds
+
+
+def _has_lone_surrogate(value: Any) -> bool:
+    return _LONE_SURROGATE.search(json.dumps(value, ensure_ascii=False)) is not None
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(text)
+    return number
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
