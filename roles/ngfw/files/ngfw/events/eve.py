@@ -56,19 +56,16 @@ def decode(line: bytes) -> Event:
 def event_type_of(line: bytes) -> bytes | None:
     """The event's type without parsing, or None where only decode() can tell.
 
-    Quotes inside a JSON text are escaped, so the key with its bare quotes never stands in a payload; it is the
-    outermost object's if one brace precedes it, and the one that counts if no other follows.
+    Quotes inside a JSON text are escaped, so the key with its bare quotes never stands in a payload. It is the
+    outermost object's if one brace precedes it, and the one that counts if it is the only one.
     """
     at = line.find(_KEY)
-    if at < 0:
+    if at < 1 or line.rfind(_BARE_KEY) != at or line[at - 1] not in b",{" or line.count(b"{", 0, at) != 1:
         return None
     start = at + len(_KEY)
     end = line.find(b'"', start)
-    before = line[:at]
-    if end <= start or before.count(b"{") != 1 or b"}" in before or b"\\" in before or line.find(_BARE_KEY, end) >= 0:
-        return None
     kind = line[start:end]
-    return None if b"\\" in kind else kind
+    return None if end <= start or b"\\" in kind else kind
 
 
 def parse_time(text: str) -> float | None:

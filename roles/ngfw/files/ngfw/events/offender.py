@@ -8,6 +8,7 @@ of a server. In doubt nobody is named, since a wrong block hurts more than a mis
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..firewall.address import Network, NetworkSet, parse_host, parse_network
@@ -141,10 +142,13 @@ def _without_port(text: str) -> str:
 
 
 def _host(value: object) -> Network | None:
-    if not isinstance(value, str):
-        return None
+    return _parsed(value) if isinstance(value, str) else None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Network | None:
     try:
-        return parse_host(value)
+        return parse_host(text)
     except AddressError:
         return None
 

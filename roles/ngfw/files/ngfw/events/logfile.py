@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One open log file: whole lines from a position on, bounded in memory, and whether it is still the same file."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+MAX_LINE = 1 << 20
+"""Bytes of the longest line that is delivered, its newline included; also the most that is read at once."""
+
+HEAD = 1024
+"""Bytes at the start of a file that tell it from another one: EVE and fast.log begin with a time in microseconds."""
+
+_DISTINCTIVE = 64
+_NUL_RUN = re.compile(rb"\0+")
+_BLANK_LINES = re.compile(rb"\n\n+")
+
+
+class TruncatedError(Exception):
+    """The file holds other content than was read: it was cut, and perhaps has grown again."""
+
+
+class Lines(NamedTuple):
+    """`data` ends with a newline or is empty; `taken` bytes were read for it; `more`: not yet at the end."""
+
+    data: bytes
+    discarded: int
+    taken: int
+    more: bool
+
+
+class Mark(NamedTuple):
+    """How far a file has been delivered, in a form that outlives the process.
+
+    `offset` is the start of the first line not delivered, `changed` the file's mtime in nanoseconds when that was
+    noted, `head` the SHA-256 (hex) of the file's first `length` bytes.
+    """
+
+    device: int
+    inode: int
+    offset: int
+    changed: int
+    length: int
+    head: str
+
+    def to_json(self) -> dict[str, Any]:
+        return self._asdict()
+
+    @classmethod
+    def from_json(cls, value: object) -> Mark | None:
+        """The mark of to_json(), or None for anything else."""
+        if not isinstance(value, Mapping):
+            return None
+        numbers = [number for number in map(value.get, cls._fields[:-1]) if type(number) is int and number >= 0]
+        head = value.get("head")
+        if len(numbers) != len(cls._fields) - 1 or not isinstance(head, str):
+            return None
+        device, inode, offset, changed, length = numbers
+        mark = cls(device, inode, offset, changed, length, head)
+        return mark if mark.length <= min(mark.offset, HEAD) else None
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.device, self.inode
+
+    @property
+    def distinctive(self) -> bool:
+        """Whether the head alone is enough to recognise the file, whatever its device and inode."""
+        return self.length >= _DISTINCTIVE
+
+
+class LogFile:
+    """An open regular file; raises OSError if it cannot be opened or is of another kind."""
+
+    def __init__(self, path: str, offset: int = 0) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            status = os.fstat(self._fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
+            self._head = os.pread(self._fd, min(HEAD, offset), 0)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        self.device, self.inode, self.changed = status.st_dev, status.st_ino, status.st_mtime_ns
+        self.offset = self._scanned = offset
+        self._torn = b""
+        self._skipping = False
+        self._padding = False
+        self._discarded = 0
+        self._digest = (-1, "")
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.device, self.inode
+
+    @property
+    def torn(self) -> bool:
+        """Whether a line without its end was read."""
+        return self._skipping or bool(self._torn)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def links(self) -> int:
+        return os.fstat(self._fd).st_nlink
+
+    def holds(self, mark: Mark) -> bool:
+        """Whether this file is the marked one: as long at least, and with the same head."""
+        return self.size() >= mark.offset and self.starts_like(mark)
+
+    def starts_like(self, mark: Mark) -> bool:
+        return _digest(os.pread(self._fd, mark.length, 0)) == mark.head
+
+    def seek(self, offset: int) -> None:
+        """Go on from `offset`, the start of a line."""
+        self._head = os.pread(self._fd, min(HEAD, offset), 0)
+        self.offset = self._scanned = offset
+        self._torn, self._skipping, self._padding = b"", False, False
+
+    def seek_last_line(self) -> None:
+        """Go to the end, or to the start of a last line that has no end yet."""
+        size = self.size()
+        start = max(0, size - MAX_LINE)
+        newline = os.pread(self._fd, size - start, start).rfind(b"\n")
+        self.seek(start + newline + 1 if newline >= 0 or not start else size)
+
+    def read(self, limit: int) -> Lines:
+        """The next whole lines, from at most `limit` further bytes of the file.
+
+        Raises TruncatedError if the file is another one now; nothing of it has been delivered then.
+        """
+        block = os.pread(self._fd, min(limit, MAX_LINE), self._scanned)
+        # In this order: if the head still stands after the block was read, the block is of the same file.
+        if self._head and os.pread(self._fd, len(self._head), 0) != self._head:
+            raise TruncatedError
+        if not block:
+            return self._at_end()
+        self._note_head(block)
+        self._scanned += len(block)
+        data = self._whole_lines(block)
+        if self._padding:
+            self._skip_hole()
+        discarded, self._discarded = self._discarded, 0
+        return Lines(data, discarded, len(block), True)
+
+    def mark(self) -> Mark:
+        length = min(len(self._head), self.offset)
+        if self._digest[0] != length:
+            self._digest = (length, _digest(self._head[:length]))
+        return Mark(self.device, self.inode, self.offset, self.changed, *self._digest)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _at_end(self) -> Lines:
+        status = os.fstat(self._fd)
+        if status.st_size < self._scanned:
+            raise TruncatedError
+        self.changed = status.st_mtime_ns
+        if self._padding:
+            # On a network file system NULs at the very end can be a write that has not arrived: look again later.
+            self._scanned, self._padding = self.offset, False
+        return Lines(b"", 0, 0, False)
+
+    def _note_head(self, block: bytes) -> None:
+        known = len(self._head)
+        if known < HEAD and self._scanned <= known:
+            start = known - self._scanned
+            self._head += block[start : start + HEAD - known]
+
+    def _whole_lines(self, block: bytes) -> bytes:
+        """What of `block`, which ends at `_scanned`, completes lines; the rest is kept for the next time."""
+        if self._skipping:
+            end = block.find(b"\n") + 1
+            if not end:
+                return b""
+            self._skipping = False
+            self._discarded += 1
+            block = block[end:]
+            self.offset = self._scanned - len(block)
+        if not self._torn:
+            block = self._without_padding(block)
+        cut = block.rfind(b"\n") + 1
+        if not cut:
+            self._keep(self._torn + block)
+            return b""
+        first = block.find(b"\n") + 1
+        if len(self._torn) + first > MAX_LINE:
+            self._discarded += 1
+            data = block[first:cut]
+        else:
+            data = b"".join((self._torn, memoryview(block)[:cut]))
+        self.offset = self._scanned - (len(block) - cut)
+        self._keep(self._without_padding(block[cut:]))
+        if b"\0" in data:
+            data, runs = _NUL_RUN.subn(b"\n", data)
+            data = _BLANK_LINES.sub(b"\n", data).lstrip(b"\n")
+            self._discarded += runs
+        return data
+
+    def _keep(self, text: bytes) -> None:
+        if len(text) >= MAX_LINE:
+            padding = text.find(b"\0")
+            if padding >= 0:
+                # A line cut by a crash, and the padding behind it: only the line is lost.
+                self._discarded += 1
+                self.offset += padding
+                text = self._without_padding(text[padding:])
+            if len(text) >= MAX_LINE:
+                self._skipping, text = True, b""
+        self._torn = text
+
+    def _without_padding(self, text: bytes) -> bytes:
+        """`text`, which starts a line and ends at `_scanned`, without NULs at its start; their run counts once."""
+        kept = text.lstrip(b"\0")
+        if kept and (self._padding or len(kept) < len(text)):
+            self._discarded += 1
+            self._padding = False
+            self.offset = self._scanned - len(kept)
+        elif text and not kept:
+            self._padding = True
+        return kept
+
+    def _skip_hole(self) -> None:
+        """A writer without O_APPEND leaves a hole as long as the file was before its truncation."""
+        try:
+            self._scanned = max(self._scanned, os.lseek(self._fd, self._scanned, os.SEEK_DATA))
+        except OSError:
+            self._scanned = max(self._scanned, self.size())
+
+
+def _digest(head: bytes) -> str:
+    return sha256(head).hexdigest()

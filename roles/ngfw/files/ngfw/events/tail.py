@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All sources together: whole lines in bounded steps, woken by the kernel, resumable from a JSON-able cursor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from glob import glob, has_magic
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+from .follower import Follower
+from .logfile import Mark
+from .rotation import Ledger, candidate
+from .watches import Watches
+
+_VERSION = 1
+_LOOK_SECONDS = 1.0
+_OPEN_OF_GLOBS = 64
+_COMPRESSED = (".gz", ".xz", ".bz2", ".zst", ".lz4", ".lzo", ".zip", ".Z")
+
+
+class Source(NamedTuple):
+    """`path` may be a glob, `format` is "eve" or "fast"."""
+
+    path: str
+    format: str
+
+
+class Chunk(NamedTuple):
+    """Whole lines of one file: `data` ends with a newline, or is empty where all that was read had to be left out.
+
+    `discarded` counts the lines over 1 MiB, runs of NUL padding and torn ends of finished files that were left out.
+    """
+
+    format: str
+    path: str
+    data: bytes
+    discarded: int
+
+
+class Tail:
+    """Follows log files; single-threaded, to be driven by poll() on fileno() or by a timer.
+
+    `positions` is what positions() gave to an earlier run, None at the first start. A source that an earlier run did
+    not have begins at `start_at`; a file that appears later under a known source is read from its beginning.
+    `report` gets a sentence for people whenever something out of the ordinary is seen.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        positions: Mapping[str, Any] | None,
+        start_at: str,
+        *,
+        report: Callable[[str], None],
+    ) -> None:
+        if start_at not in ("end", "beginning"):
+            raise ValueError(f"start_at is '{start_at}'; it must be 'end' or 'beginning'")
+        self._sources = tuple(sources)
+        self._report = report
+        self._ledger = Ledger()
+        self._watches = Watches(report)
+        self._followers: dict[str, Follower] = {}
+        self._turn = 0
+        self._stale = True
+        self._looked = 0.0
+        self._watches.watch_lookups(source.path for source in self._sources)
+        self._begin(positions, at_end=start_at == "end")
+        self._look()
+
+    def fileno(self) -> int:
+        """What becomes readable when there is something to read; -1 where only polling sees it.
+
+        It can become -1 later, when a source turns out to lie on a network file system.
+        """
+        return self._watches.fileno()
+
+    def drain_events(self) -> None:
+        """Take the kernel's events, so that fileno() is not readable any more; read() does so too."""
+        if self._watches.drain():
+            self._stale = True
+
+    def read(self, limit: int = 1 << 20) -> list[Chunk]:
+        """The next whole lines of all sources from at most `limit` further bytes of them; [] when there is nothing.
+
+        A line longer than that is read on to its end, so what is returned can exceed `limit` by one line.
+        """
+        self.drain_events()
+        if self._stale or self._watches.polling or time.monotonic() - self._looked >= _LOOK_SECONDS:
+            self._look()
+        chunks: list[Chunk] = []
+        while not chunks:
+            room = max(1, limit)
+            for follower in self._in_turn():
+                while follower.busy and room > 0:
+                    lines = follower.read(room)
+                    follower.busy = lines.more
+                    room -= lines.taken
+                    if lines.data or lines.discarded:
+                        chunks.append(Chunk(follower.format, follower.path, lines.data, lines.discarded))
+            if room > 0:
+                break
+        return chunks
+
+    def positions(self) -> dict[str, Any]:
+        """A cursor for JSON that matches exactly the whole lines that read() has returned so far."""
+        marks = {path: follower.mark() for path, follower in self._followers.items()}
+        return {
+            "version": _VERSION,
+            "sources": [source.path for source in self._sources],
+            "files": {path: mark.to_json() for path, mark in marks.items() if mark is not None},
+            "finished": {
+                directory: [mark.to_json() for mark in finished]
+                for directory, finished in self._ledger.finished().items()
+            },
+        }
+
+    def lag(self) -> int:
+        """Bytes that are in the files but have not been returned."""
+        return sum(follower.lag() for follower in self._followers.values())
+
+    def close(self) -> None:
+        for follower in self._followers.values():
+            follower.close()
+        self._followers.clear()
+        self._watches.close()
+
+    def _begin(self, positions: Mapping[str, Any] | None, *, at_end: bool) -> None:
+        marks, known = self._earlier(positions)
+        paths = {source.path: source for source in self._sources if not has_magic(source.path)}
+        for source in self._sources:
+            paths.update({path: source for path in marks if _leads_to(source.path, path)})
+            if source.path not in known:
+                paths.update({path: source for path in _matching(source.path) if path not in paths})
+        for path, source in paths.items():
+            self._follow(path, source)
+        for path, mark in marks.items():
+            if path in paths:
+                self._followers[path].resume(mark)
+        for path, source in paths.items():
+            if path not in marks and source.path not in known:
+                self._followers[path].start(at_end=at_end)
+
+    def _earlier(self, positions: Mapping[str, Any] | None) -> tuple[dict[str, Mark], set[str]]:
+        """The marks of an earlier run and the sources it had; the ledger gets what it had finished."""
+        if positions is None:
+            return {}, set()
+        files, sources, finished = (positions.get(key) for key in ("files", "sources", "finished"))
+        if positions.get("version") != _VERSION or not isinstance(files, Mapping) or not isinstance(sources, list):
+            self._report("the stored positions cannot be understood; all sources begin anew")
+            return {}, set()
+        for directory, stored in finished.items() if isinstance(finished, Mapping) else ():
+            for value in stored if isinstance(stored, list) else ():
+                mark = Mark.from_json(value)
+                if mark is not None:
+                    self._ledger.remember(str(directory), mark)
+        marks = {str(path): Mark.from_json(value) for path, value in files.items()}
+        return {path: mark for path, mark in marks.items() if mark is not None}, set(map(str, sources))
+
+    def _look(self) -> None:
+        """Take notice of every change of names."""
+        self._stale = False
+        self._looked = time.monotonic()
+        self._watches.watch_lookups(source.path for source in self._sources)
+        for follower in self._followers.values():
+            follower.look()
+            follower.busy = True
+        for source in self._sources:
+            if not has_magic(source.path):
+                continue
+            for path in _matching(source.path):
+                if path not in self._followers and self._is_new(path):
+                    self._follow(path, source).look()
+            self._thin_out(source)
+
+    def _is_new(self, path: str) -> bool:
+        """Whether the file is neither read already under another name nor a copy of one that is."""
+        try:
+            file = candidate(path)
+        except OSError:
+            return False
+        if file is None or file.key in self._ledger.open or self._ledger.done_with(file) is not None:
+            return False
+        return not self._ledger.is_copy(file)
+
+    def _thin_out(self, source: Source) -> None:
+        """Let go of files that a glob matched once: removed ones, and where there are many, quiet ones."""
+        followers = [f for path, f in self._followers.items() if _leads_to(source.path, path)]
+        for follower in followers:
+            if follower.gone():
+                follower.close()
+                del self._followers[follower.path]
+                self._ledger.followed.discard(follower.path)
+            elif len(followers) > _OPEN_OF_GLOBS:
+                follower.sleep()
+
+    def _follow(self, path: str, source: Source) -> Follower:
+        follower = Follower(path, source.format, self._ledger, self._watches, self._report)
+        self._followers[path] = follower
+        self._ledger.followed.add(path)
+        return follower
+
+    def _in_turn(self) -> list[Follower]:
+        """All followers, another one first each time, so that a flood in one file does not starve the others."""
+        followers = list(self._followers.values())
+        self._turn = (self._turn + 1) % max(1, len(followers))
+        return followers[self._turn :] + followers[: self._turn]
+
+
+def _matching(pattern: str) -> list[str]:
+    return sorted(path for path in glob(pattern) if not path.endswith(_COMPRESSED))
+
+
+def _leads_to(pattern: str, path: str) -> bool:
+    """Whether glob(pattern) would find `path` if it existed."""
+    if pattern == path:
+        return True
+    names, wanted = PurePath(path).parts, PurePath(pattern).parts
+    return has_magic(pattern) and len(names) == len(wanted) and all(map(fnmatchcase, names, wanted))
