@@ -86,6 +86,20 @@ def parse_network(text: str) -> Network:
     return Network(mask(packed, prefix), prefix)
 
 
+def parse_networks(texts: Iterable[str]) -> list[Network]:
+    """All of these texts as networks; AddressError names the first bad ones and counts the rest."""
+    networks, complaints = [], []
+    for text in texts:
+        try:
+            networks.append(parse_network(text))
+        except AddressError as error:
+            complaints.append(str(error))
+    if complaints:
+        more = f" (and {len(complaints) - 5} more)" if len(complaints) > 5 else ""
+        raise AddressError("; ".join(complaints[:5]) + more)
+    return networks
+
+
 def parse_host(text: str) -> Network:
     """A single address; raises AddressError for a network or anything else."""
     network = parse_network(text)

@@ -147,9 +147,7 @@ def encode_comment(note: Note) -> str:
 
     Tabs cannot stand in a rule's name or a prefix, and the kernel keeps them.
     """
-    head = "\t".join(
-        (note.origin.value, str(note.created_at), str(note.duration), note.rule_name, note.parameters, "")
-    )
+    head = "\t".join((note.origin.value, str(note.created_at), str(note.duration), note.rule_name, note.parameters, ""))
     return head + clean_text(note.reason, COMMENT_BYTES - len(head.encode()))
 
 

@@ -95,6 +95,22 @@ class IpSets:
             raise _explained(error, f"read the set {name}") from None
         return found
 
+    def first_entries(self, name: str) -> list[SetEntry]:
+        """Some entries of one set, as many as one message holds; none if the set is empty."""
+        body = _GENERIC + _PROTOCOL_SIX + attribute(_SETNAME, name.encode() + b"\0")
+        found: list[SetEntry] = []
+        listing = Netlink(NETFILTER)  # a listing that is not read to its end would block this socket
+        try:
+            for message in listing.dump(_SUBSYSTEM | _LIST, body):
+                _collect(message, found)
+                if found:
+                    break
+        except NetlinkError as error:
+            raise _explained(error, f"read the set {name}") from None
+        finally:
+            listing.close()
+        return found
+
     def create(self, name: str, family: str, *, plain: bool = False, elements: int = 0) -> None:
         """Make a hash:net set of that family if it is not there.
 
@@ -162,7 +178,7 @@ class IpSets:
             self._netlink = None
 
     def _each(self, command: int, name: str, networks: Sequence[Network], encoded: Sequence[bytes]) -> list[Rejected]:
-        """Send entries in messages of some hundred; the kernel stops at an error and names its entry: go on after it."""
+        """Send entries in messages of some hundred. At an error the kernel stops and names the entry: go on after it."""
         head = _GENERIC + _PROTOCOL_SIX + attribute(_SETNAME, name.encode() + b"\0") + _LINENO_HEAD
         rejected = []
         start, size = 0, _PER_MESSAGE

@@ -71,10 +71,7 @@ class Netlink:
 
     def query(self, kind: int, body: bytes) -> bytes:
         """The body of the one message that answers a request; raises NetlinkError."""
-        answer = b""
-        for answer in self._exchange(kind, body, REQUEST | ACK):
-            pass
-        return answer
+        return b"".join(self._exchange(kind, body, REQUEST | ACK))
 
     def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
         """The bodies of all messages that answer a listing; raises NetlinkError.
@@ -89,7 +86,7 @@ class Netlink:
         self._socket.send(header + body)
         while True:
             for answer_kind, answer in self._messages(self._socket.recv(_RECEIVE_BYTES)):
-                if answer_kind == _DONE_TYPE or answer_kind == _ERROR_TYPE:
+                if answer_kind in (_DONE_TYPE, _ERROR_TYPE):
                     number = -_ERROR.unpack_from(answer)[0] if len(answer) >= 4 else 0
                     if number:
                         raise NetlinkError(number, answer[4 + HEADER.size :])

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The facade: what modules, command and watcher ask of the kernel, each as one transaction under the lock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Callable
+
+from . import host
+from .address import FAMILIES, IPV4, IPV6, Network, NetworkSet
+from .entry import Action, Block, Direction, Entry, Origin
+from .errors import InvalidInput, KernelError
+from .info import GATHER, Info
+from .ipset import IpSets, Rejected
+from .iptables import Iptables
+from .kernel import Kernel, State
+from .layout import HOOKS, Role, allow_set, block_set, own_set, valid_chain
+from .lock import Lock
+from .plan import Guard, Guards, Planner, Refusal, Result, WhitelistItem, as_entry
+from .runner import Runner, SystemRunner
+
+RUN_DIRECTORY = Path("/run/ngfw")
+
+
+class Firewall:
+    """One chain and its sets, in this network namespace.
+
+    All methods that change something take `dry_run`: then nothing is touched, and the result is what would come.
+    They raise InvalidInput (nothing was changed), NotPermitted, MissingTool, LockTimeout or KernelError.
+    With `keep_mirror` (for a process that stays) sets are read once and kept while nobody else writes; look-ups and
+    blocks then take microseconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        chain: str = "NGFW",
+        families: Sequence[str] = FAMILIES,
+        hooks: Sequence[str] | None = None,
+        origin: Origin,
+        runner: Runner | None = None,
+        run_directory: Path = RUN_DIRECTORY,
+        keep_mirror: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._chain = valid_chain(chain)
+        self._asked_families = _in_order(families, FAMILIES, "families")
+        self._hooks = None if hooks is None else _in_order(hooks, HOOKS, "hooks")
+        self._families = [f for f in self._asked_families if f == IPV4 or host.has_ipv6()]
+        if not self._families:
+            raise InvalidInput("families is [ipv6], but this kernel has no IPv6; use [ipv4]")
+        self._origin = origin
+        self._clock = clock
+        self._keep_mirror = keep_mirror
+        self._sets = IpSets()
+        self._tables = Iptables(runner or SystemRunner())
+        self._lock = Lock(run_directory, chain)
+        self._kernel = Kernel(
+            chain,
+            self._families,
+            sets=self._sets,
+            tables=self._tables,
+            lock=self._lock,
+            clock=clock,
+            keep_mirror=keep_mirror,
+        )
+        self._protected: dict[Network, str] = {}
+        self._guards: tuple[State, Guards] | None = None
+
+    # --- looking -----------------------------------------------------------------------------------------------
+
+    def info(self, gather: Sequence[str] = GATHER) -> Info:
+        """What is in force now, counters included."""
+        self._kernel.forget()
+        state = self._kernel.state()
+        if set(gather) != {"chain"}:
+            self._kernel.read(state, state.sets)
+        return Info(self._chain, self._families, self._tables.backend(), state, self._clock(), tuple(gather))
+
+    def entries(self) -> list[Entry]:
+        """All blocks in force."""
+        state = self._kernel.state()
+        self._read_blocks(state)
+        now = self._clock()
+        return [
+            as_entry(spec, network, held)
+            for spec in state.sets.values()
+            if spec.role is Role.BLOCK and spec.family in self._families
+            for network, held in state.live(spec.name, now)
+        ]
+
+    def standing(self, block: Block) -> Entry | None:
+        """The entry of that network, action, direction (and rate or prefix) in force now."""
+        state = self._kernel.state()
+        spec = block_set(self._chain, block)
+        self._kernel.read(state, (spec.name,))
+        held = state.held(spec.name, block.network, self._clock())
+        return None if held is None else as_entry(spec, block.network, held)
+
+    def guard(self, network: Network) -> Guard | None:
+        """The protected or whitelisted network that wholly covers this one."""
+        return self._current_guards(self._kernel.state()).covering(network)
+
+    def guards_near(self, network: Network) -> bool:
+        """Whether a protected or whitelisted address lies inside this network, or around it."""
+        return self._current_guards(self._kernel.state()).near(network)
+
+    def warnings(self) -> list[str]:
+        """What the operator should know about this host, if anything."""
+        found = []
+        if IPV6 in self._asked_families and IPV6 not in self._families:
+            found.append("this kernel has no IPv6; only IPv4 is managed")
+        other = self._tables.other_backend_in_use()
+        if other:
+            found.append(
+                f"iptables here is {self._tables.backend()}, but there are rules in iptables-{other} too; packets pass "
+                "both. Choose one with update-alternatives, and move its rules"
+            )
+        return found
+
+    def forget(self) -> None:
+        """Believe nothing that was read before: somebody changed the kernel beside the lock."""
+        self._kernel.forget()
+
+    def close(self) -> None:
+        self._sets.close()
+        self._lock.close()
+
+    # --- changing ----------------------------------------------------------------------------------------------
+
+    def ensure(self, *, dry_run: bool = False) -> Result:
+        """Chain, jumps and guards as they should be; repairs what somebody else changed."""
+        self._protected = {}
+        with self._planning(dry_run) as planner:
+            planner.state.settled = False
+        return planner.result
+
+    def block(
+        self,
+        blocks: Iterable[Block],
+        *,
+        refresh: bool = False,
+        later: bool = False,
+        purge: str = "",
+        on_protected: str = "skip",
+        dry_run: bool = False,
+    ) -> Result:
+        """Put blocks in force: new ones, longer ones; the same or a shorter one leaves what is there.
+
+        `refresh` restarts the clock of those in force; `later` compares ends, not durations; `purge` is the name of
+        the rule whose other entries are lifted. With `on_protected="fail"` a block of a protected or whitelisted
+        address is InvalidInput, else it is refused. What does not fit into a full set is a KernelError at the end.
+        """
+        wanted = list(blocks)
+        self._check_families(block.network for block in wanted)
+        with self._planning(dry_run) as planner:
+            if purge:
+                self._read_blocks(planner.state)
+            else:
+                self._read_for(planner.state, wanted)
+            planner.block(wanted, self._current_guards(planner.state), refresh=refresh, later=later, purge=purge)
+            if on_protected == "fail" and planner.result.refused:
+                raise InvalidInput(_not_to_be_blocked(planner.result.refused))
+        return planner.result
+
+    def unblock(
+        self,
+        networks: Iterable[Network],
+        *,
+        action: Action | None = None,
+        directions: Iterable[Direction] = tuple(Direction),
+        dry_run: bool = False,
+    ) -> Result:
+        """Lift exactly these entries, of whatever rule, in every form that is asked for."""
+        wanted = list(networks)
+        self._check_families(wanted)
+        with self._planning(dry_run) as planner:
+            self._read_blocks(planner.state)
+            planner.unblock(wanted, action, directions)
+        return planner.result
+
+    def whitelist(
+        self, items: Iterable[WhitelistItem], *, state: str = "present", lift: bool = True, dry_run: bool = False
+    ) -> Result:
+        """Add (`present`), remove (`absent`) or set (`exact`) whitelist entries.
+
+        `exact` leaves what another kind of writer made: the configuration's entries, or all but those. With `lift`
+        blocks wholly inside the new entries end.
+        """
+        wanted = list(items)
+        self._check_families(item.network for item in wanted)
+        networks = [item.network for item in wanted]
+        with self._planning(dry_run) as planner:
+            self._read_whitelist(planner.state)
+            if state == "absent":
+                planner.whitelist_remove(networks)
+                return planner.result
+            planner.whitelist_add(wanted)
+            if state == "exact":
+                planner.whitelist_keep_only(networks)
+            if lift and wanted:
+                self._read_blocks(planner.state)
+                planner.lift_inside(NetworkSet(networks))
+        return planner.result
+
+    def flush(
+        self, *, scope: Sequence[str] = ("blocks",), rule_name: str | None = None, dry_run: bool = False
+    ) -> Result:
+        """Lift all blocks, or those of one rule, and empty whatever else is in `scope`; chain and jumps stay."""
+        with self._planning(dry_run) as planner:
+            if "blocks" in scope:
+                self._read_blocks(planner.state)
+                planner.flush_blocks(rule_name)
+            if "whitelist" in scope and rule_name is None:
+                self._read_whitelist(planner.state)
+                planner.flush_whitelist()
+        return planner.result
+
+    def remove(self, *, dry_run: bool = False) -> Result:
+        """Remove jumps, chain and all sets, and nothing else."""
+        with self._planning(dry_run, prepare=False) as planner:
+            planner.remove()
+        return planner.result
+
+    # --- inner steps -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _planning(self, dry_run: bool, *, prepare: bool = True) -> Iterator[Planner]:
+        """One transaction: the caller plans inside, what comes out is applied.
+
+        `prepare` makes sure of the sets that guard, of the protected addresses, and of the chain.
+        """
+        with nullcontext() if dry_run else self._lock:
+            now = self._clock()
+            state = self._kernel.state()
+            planner = Planner(self._chain, self._families, state, self._origin, now)
+            if prepare:
+                planner.guard_sets()
+                self._protect(planner)
+            yield planner
+            if prepare:
+                planner.chain(self._hooks)
+            planner.result.changed = planner.plan.changes
+            if dry_run or not planner.plan.operations:
+                return
+            rejected = self._kernel.apply(planner.plan, now)
+            state.settled = prepare
+            if planner.touches_guards():
+                self._guards = None
+            if rejected:
+                raise KernelError(_left_out(rejected))
+
+    def _protect(self, planner: Planner) -> None:
+        """Look for protected addresses: each time, or where a mirror is kept once until the next `ensure`."""
+        self._kernel.read(planner.state, (own_set(self._chain, family).name for family in self._families))
+        if self._protected and self._keep_mirror:
+            return
+        self._protected = host.protected()
+        peer = host.ssh_peer()
+        passing = {} if peer is None or peer in self._protected else {peer: host.SSH_PEER_SECONDS}
+        self._guards = None
+        planner.protect(self._protected, passing, self._hooks)
+        self._protected.update((network, "SSH peer") for network in passing)
+
+    def _current_guards(self, state: State) -> Guards:
+        """The guards of a state, with the protected addresses that are about to be added to it."""
+        if self._guards is None or self._guards[0] is not state:
+            for family in self._families:
+                self._kernel.read(state, (allow_set(self._chain, family).name, own_set(self._chain, family).name))
+            guards = Guards(self._chain, self._families, state, self._protected, self._clock())
+            self._guards = (state, guards)
+        return self._guards[1]
+
+    def _read_whitelist(self, state: State) -> None:
+        self._kernel.read(state, (allow_set(self._chain, family).name for family in self._families))
+
+    def _read_blocks(self, state: State) -> None:
+        self._kernel.read(state, (spec.name for spec in state.sets.values() if spec.role is Role.BLOCK))
+
+    def _read_for(self, state: State, blocks: Iterable[Block]) -> None:
+        """Read the sets that may hold entries of the same action, direction and family as these blocks."""
+        kinds = {(block.action, block.direction, len(block.network.packed)) for block in blocks}
+        self._kernel.read(
+            state,
+            (
+                spec.name
+                for spec in state.sets.values()
+                if spec.role is Role.BLOCK and (spec.action, spec.direction, 4 if spec.family == IPV4 else 16) in kinds
+            ),
+        )
+
+    def _check_families(self, networks: Iterable[Network]) -> None:
+        managed = set(self._families)
+        for network in networks:
+            if network.family not in managed:
+                raise InvalidInput(
+                    f"{network} is {network.family}, but families is [{', '.join(self._families)}]; add the family, "
+                    "or leave the address out"
+                )
+
+
+def _in_order(given: Sequence[str], known: Sequence[str], what: str) -> list[str]:
+    for name in given:
+        if name not in known:
+            raise InvalidInput(f"{what}: '{name}' is none of {', '.join(known)}")
+    if not given:
+        raise InvalidInput(f"{what} is empty; name at least one of {', '.join(known)}")
+    return [name for name in known if name in given]
+
+
+def _left_out(rejected: Sequence[Rejected]) -> str:
+    names = ", ".join(str(entry.network) for entry in rejected[:20])
+    more = f" and {len(rejected) - 20} more" if len(rejected) > 20 else ""
+    return f"{rejected[0].reason}; left out: {names}{more}. All other entries are in; lift some, then run again"
+
+
+def _not_to_be_blocked(refused: Sequence[Refusal]) -> str:
+    more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+    return (
+        f"{refused[0].address} may not be blocked: {refused[0].reason}{more}; leave it out, or set on_protected to skip"
+    )

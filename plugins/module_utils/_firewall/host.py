@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What must never be cut off: the host's own addresses, gateways and resolvers, the SSH peer, and special networks.
+
+Formats: rtnetlink(7), resolv.conf(5), proc(5); SSH_CONNECTION: ssh(1).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+from .address import Network, parse_host, parse_network
+from .errors import AddressError
+from .netlink import ROUTE, Netlink, attributes
+
+SSH_PEER_SECONDS = 86400
+
+_GET_ADDRESS, _GET_ROUTE = 22, 26
+_ADDRESS_BODY, _ROUTE_BODY = 8, 12  # struct ifaddrmsg, struct rtmsg
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_RTA_GATEWAY, _RTA_MULTIPATH, _RTA_VIA = 5, 9, 18
+_NEXT_HOP = struct.Struct("=HBBI")  # struct rtnexthop
+_RESOLVER_FILES = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
+_SPECIAL = (
+    ("0.0.0.0", "unspecified"),
+    ("127.0.0.0/8", "loopback"),
+    ("169.254.0.0/16", "link-local"),
+    ("224.0.0.0/4", "multicast"),
+    ("255.255.255.255", "limited broadcast"),
+    ("::", "unspecified"),
+    ("::1", "loopback"),
+    ("fe80::/10", "link-local"),
+    ("ff00::/8", "multicast"),
+)
+
+
+def protected() -> dict[Network, str]:
+    """Every network that may never be blocked, with the reason; without the SSH peer, whose protection ends."""
+    found = {parse_network(text): why for text, why in _SPECIAL}
+    route = Netlink(ROUTE)
+    try:
+        for network in _own_addresses(route):
+            found.setdefault(network, "own address")
+        for network in _gateways(route):
+            found.setdefault(network, "default gateway")
+    finally:
+        route.close()
+    for network in _resolvers():
+        found.setdefault(network, "resolver")
+    return found
+
+
+def ssh_peer() -> Network | None:
+    """The address that the SSH connection we run in comes from, found also where sudo took the variable away."""
+    pid = os.getpid()
+    for _generation in range(32):
+        peer = _peer_of(pid)
+        if peer is not None:
+            return peer
+        pid = _parent_of(pid)
+        if pid <= 1:
+            break
+    return None
+
+
+def has_ipv6() -> bool:
+    """Whether this kernel speaks IPv6."""
+    return Path("/proc/self/net/if_inet6").exists()
+
+
+def _own_addresses(route: Netlink) -> list[Network]:
+    found = []
+    for message in route.dump(_GET_ADDRESS, bytes(_ADDRESS_BODY)):
+        fields = attributes(message, _ADDRESS_BODY)
+        packed = fields.get(_IFA_LOCAL) or fields.get(_IFA_ADDRESS)
+        if packed:
+            found.append(Network(packed, len(packed) * 8))
+    return found
+
+
+def _gateways(route: Netlink) -> list[Network]:
+    found = []
+    for message in route.dump(_GET_ROUTE, bytes(_ROUTE_BODY)):
+        if message[1] != 0:  # the length of the destination: 0 is the default route
+            continue
+        fields = attributes(message, _ROUTE_BODY)
+        found += _hop(fields)
+        hops = fields.get(_RTA_MULTIPATH, b"")
+        while len(hops) >= _NEXT_HOP.size:
+            size = max(_NEXT_HOP.unpack_from(hops)[0], _NEXT_HOP.size)
+            found += _hop(attributes(hops, _NEXT_HOP.size, size))
+            hops = hops[(size + 3) & ~3 :]
+    return found
+
+
+def _hop(fields: dict[int, bytes]) -> list[Network]:
+    packed = fields.get(_RTA_GATEWAY) or fields.get(_RTA_VIA, b"")[2:]
+    return [Network(packed, len(packed) * 8)] if len(packed) in (4, 16) else []
+
+
+def _resolvers() -> list[Network]:
+    found = []
+    for name in _RESOLVER_FILES:
+        try:
+            lines = Path(name).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            words = line.split()
+            if len(words) >= 2 and words[0] == "nameserver":
+                found += _host(words[1])
+    return found
+
+
+def _host(text: str) -> list[Network]:
+    """The address in a text that may carry an interface; nothing if there is none."""
+    try:
+        return [parse_host(text.partition("%")[0])]
+    except AddressError:
+        return []
+
+
+def _peer_of(pid: int) -> Network | None:
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    for variable in environment.split(b"\0"):
+        if variable.startswith(b"SSH_CONNECTION="):
+            peer = _host(variable[15:].split(b" ")[0].decode("ascii", "replace"))
+            return peer[0] if peer else None
+    return None
+
+
+def _parent_of(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return int(status.rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0

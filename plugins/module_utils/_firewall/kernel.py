@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kernel's state under the lock: read what is touched, carry out a plan, keep a mirror where one is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Callable, NamedTuple
+
+from .address import Network
+from .entry import decode_comment
+from .errors import InvalidInput
+from .ipset import IpSets, Rejected, SetEntry
+from .iptables import ChainState, Iptables
+from .layout import Role, SetSpec, parse_set_name
+from .lock import Lock
+
+
+class Held(NamedTuple):
+    """An entry as a set holds it; `expires_at` in seconds since the epoch, None for permanent."""
+
+    expires_at: float | None
+    comment: str
+    packets: int = 0
+    bytes: int = 0
+
+
+Entries = dict[Network, Held]
+
+
+@dataclass
+class State:
+    """What is present: the chain by family, the sets of this chain, and the entries of those that were read.
+
+    `parameters` has `RATE/BURST` or the prefix of each log and rate set that has entries; `settled` tells that rules
+    and jumps were found to be, or have been made, as these sets need them.
+    """
+
+    chains: dict[str, ChainState] = field(default_factory=dict)
+    sets: dict[str, SetSpec] = field(default_factory=dict)
+    entries: dict[str, Entries] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
+    settled: bool = False
+
+    def live(self, name: str, now: float) -> Iterator[tuple[Network, Held]]:
+        """The entries of a set that have not run out."""
+        for network, held in self.entries.get(name, {}).items():
+            if held.expires_at is None or held.expires_at > now:
+                yield network, held
+
+    def held(self, name: str, network: Network, now: float) -> Held | None:
+        """One entry, if it is there and has not run out."""
+        held = self.entries.get(name, {}).get(network)
+        return held if held is not None and (held.expires_at is None or held.expires_at > now) else None
+
+
+@dataclass
+class Plan:
+    """Operations on the kernel, in the order of these fields; `renew` and `expire` concern protected addresses only."""
+
+    create: list[SetSpec] = field(default_factory=list)
+    renew: dict[str, Entries] = field(default_factory=dict)
+    add: dict[str, Entries] = field(default_factory=dict)
+    restore: dict[str, str] = field(default_factory=dict)
+    delete: dict[str, list[Network]] = field(default_factory=dict)
+    expire: dict[str, list[Network]] = field(default_factory=dict)
+    destroy: list[SetSpec] = field(default_factory=list)
+
+    @property
+    def changes(self) -> bool:
+        """Whether carrying it out would change anything but the upkeep of protected addresses."""
+        return bool(self.create or self.add or self.restore or self.delete or self.destroy)
+
+    @property
+    def operations(self) -> bool:
+        """Whether there is anything to carry out at all."""
+        return self.changes or bool(self.renew or self.expire)
+
+
+class Kernel:
+    """The chain and sets of one name in this network namespace.
+
+    With `keep_mirror` a state that was read stays valid while the lock's generation is the one of our own last write;
+    else every session reads anew.
+    """
+
+    def __init__(
+        self,
+        chain: str,
+        families: Sequence[str],
+        *,
+        sets: IpSets,
+        tables: Iptables,
+        lock: Lock,
+        clock: Callable[[], float],
+        keep_mirror: bool = False,
+    ) -> None:
+        self._chain = chain
+        self._families = families
+        self._sets = sets
+        self._tables = tables
+        self._lock = lock
+        self._clock = clock
+        self._keep_mirror = keep_mirror
+        self._generation: int | None = None
+        self._state: State | None = None
+
+    def state(self) -> State:
+        """The chains and the names of the sets, read anew unless the mirror holds them; entries come by `read`."""
+        generation = self._lock.generation()
+        if not self._keep_mirror or self._state is None or generation is None or generation != self._generation:
+            self._state = self._read_state()
+            self._generation = generation
+        return self._state
+
+    def forget(self) -> None:
+        """Read everything anew next time: somebody changed the kernel beside the lock."""
+        self._state = None
+
+    def read(self, state: State, names: Iterable[str]) -> None:
+        """Add the entries of those of these sets that exist and are not read yet."""
+        now = self._clock()
+        for name in names:
+            if name in state.sets and name not in state.entries:
+                state.entries[name] = {
+                    entry.network: Held(_end(entry, now), entry.comment, entry.packets, entry.bytes)
+                    for entry in self._sets.entries(name)
+                }
+
+    def apply(self, plan: Plan, now: float) -> list[Rejected]:
+        """Carry out a plan that was made from the present state at `now`; returns what did not fit into its set.
+
+        To be called by the holder of the lock. Sets come before the rules that need them, and go after them.
+        """
+        if not plan.operations:
+            return []
+        state, self._state = self._state, None  # not to be believed if a step fails
+        self._generation = self._lock.advance()
+        rejected = []
+        for spec in plan.create:
+            self._sets.create(spec.name, spec.family)
+        for wanted in (plan.renew, plan.add):
+            for name, entries in wanted.items():
+                rejected += self._sets.add(name, _timed(entries, now))
+        for family, text in plan.restore.items():
+            self._tables.restore(family, text)
+        for unwanted in (plan.delete, plan.expire):
+            for name, networks in unwanted.items():
+                self._sets.delete(name, networks)
+        for spec in plan.destroy:
+            self._sets.destroy(spec.name)
+        if state is not None and self._keep_mirror and not rejected and not plan.destroy:
+            self._follow(state, plan)
+            self._state = state
+        return rejected
+
+    def _read_state(self) -> State:
+        state = State()
+        for name, header in self._sets.headers().items():
+            spec = parse_set_name(self._chain, name)
+            if spec is None:
+                continue
+            if header.type != "hash:net" or header.family != spec.family:
+                raise InvalidInput(
+                    f"the set {name} has the name of one of ours, but is a {header.type} of {header.family}; "
+                    "remove or rename it, or choose another chain name"
+                )
+            state.sets[name] = spec
+        state.chains = {family: self._tables.state(family, self._chain) for family in self._families}
+        for spec in state.sets.values():
+            if spec.label and spec.role is Role.BLOCK:
+                self._read_parameters(state, spec)
+        return state
+
+    def _read_parameters(self, state: State, spec: SetSpec) -> None:
+        """All entries of a log or rate set were made with the same parameters; the first with a note tells them."""
+        for entry in self._sets.first_entries(spec.name):
+            parameters = decode_comment(entry.comment).parameters
+            if parameters:
+                state.parameters[spec.name] = parameters
+                return
+
+    def _follow(self, state: State, plan: Plan) -> None:
+        """Make the mirror what the kernel is after the plan."""
+        for spec in plan.create:
+            state.sets[spec.name] = spec
+            state.entries[spec.name] = {}
+        for wanted in (plan.renew, plan.add):
+            for name, entries in wanted.items():
+                if name in state.entries:
+                    state.entries[name].update(entries)
+        for unwanted in (plan.delete, plan.expire):
+            for name, networks in unwanted.items():
+                for network in networks:
+                    state.entries.get(name, {}).pop(network, None)
+        for family in plan.restore:
+            state.chains[family] = self._tables.state(family, self._chain)
+
+
+def _end(entry: SetEntry, now: float) -> float | None:
+    """When an entry ends. The kernel tells whole seconds that remain; its note knows the moment exactly."""
+    if entry.timeout == 0:
+        return None
+    note = decode_comment(entry.comment)
+    exact = note.created_at + note.duration
+    return float(exact) if abs(exact - (now + entry.timeout)) < 2 else now + entry.timeout
+
+
+def _timed(entries: Entries, now: float) -> Iterator[SetEntry]:
+    for network, held in entries.items():
+        timeout = 0 if held.expires_at is None else max(1, round(held.expires_at - now))
+        yield SetEntry(network, timeout, held.comment)

@@ -1,0 +1,466 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what is present and what is asked for to the operations between them. Pure: no kernel, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .address import Network, NetworkSet
+from .entry import Action, Block, Direction, Entry, Note, Origin, clean_text, decode_comment, encode_comment
+from .errors import InvalidInput
+from .iptables import ChainState, jumps_are_right, render_absent, render_present, same_rules
+from .kernel import Held, Plan, State
+from .layout import HOOKS, Role, Rule, SetSpec, allow_set, block_set, chain_rules, own_set, parse_set_name
+
+_UNSPECIFIED = {"ipv4": Network(bytes(4), 32), "ipv6": Network(bytes(16), 128)}
+_HOOKS_MARK = "unspecified; hooks "
+
+
+class Guard(NamedTuple):
+    """What stands between a network and any block: `kind` is `protected` or `whitelisted`."""
+
+    kind: str
+    network: Network
+    comment: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.network}" + (f" ({self.comment})" if self.comment else "")
+
+
+class Refusal(NamedTuple):
+    """An address that was left alone, and why."""
+
+    address: str
+    reason: str
+
+
+class WhitelistItem(NamedTuple):
+    """A network that no block may touch."""
+
+    network: Network
+    comment: str = ""
+
+
+class WhitelistEntry(NamedTuple):
+    """A network of the whitelist or a protected one, as the kernel holds it."""
+
+    network: Network
+    comment: str
+    origin: Origin
+
+
+@dataclass
+class Result:
+    """What a request came to.
+
+    `blocked` are new entries, `extended` those whose end or parameters moved (`replaced` has their old forms),
+    `unblocked` those lifted, `already` those left as they are; `added`, `removed`, `kept` are the whitelist's.
+    `chain_before` and `chain_after` are lines about the chain itself.
+    """
+
+    blocked: list[Entry] = field(default_factory=list)
+    extended: list[Entry] = field(default_factory=list)
+    replaced: list[Entry] = field(default_factory=list)
+    unblocked: list[Entry] = field(default_factory=list)
+    already: list[Block] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    added: list[WhitelistEntry] = field(default_factory=list)
+    removed: list[WhitelistEntry] = field(default_factory=list)
+    kept: list[WhitelistItem] = field(default_factory=list)
+    chain_before: list[str] = field(default_factory=list)
+    chain_after: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    changed: bool = False
+
+
+class Guards:
+    """The protected and the whitelisted networks of a state; `protected` are more of them, with their reasons."""
+
+    def __init__(
+        self, chain: str, families: Iterable[str], state: State, protected: Mapping[Network, str], now: float
+    ) -> None:
+        own, allowed = {}, {}
+        for family in families:
+            for network, held in state.live(own_set(chain, family).name, now):
+                own[network] = guard_comment(held.comment)[1]
+            for network, held in state.live(allow_set(chain, family).name, now):
+                allowed[network] = guard_comment(held.comment)[1]
+        own.update(protected)
+        self._kinds = (("protected", NetworkSet(own), own), ("whitelisted", NetworkSet(allowed), allowed))
+
+    def covering(self, network: Network) -> Guard | None:
+        """What wholly covers the network: a protected one first."""
+        for kind, networks, comments in self._kinds:
+            found = networks.covering(network)
+            if found is not None:
+                return Guard(kind, found, comments[found])
+        return None
+
+    def near(self, network: Network) -> bool:
+        """Whether a protected or whitelisted network shares an address with this one."""
+        return any(networks.overlaps(network) for _kind, networks, _comments in self._kinds)
+
+
+class Planner:
+    """Fills one plan and its result for one request."""
+
+    def __init__(self, chain: str, families: Sequence[str], state: State, origin: Origin, now: float) -> None:
+        self.plan = Plan()
+        self.result = Result()
+        self.state = state
+        self._chain = chain
+        self._families = families
+        self._origin = origin
+        self._now = now
+
+    # --- chain, guards and protected addresses -----------------------------------------------------------------
+
+    def guard_sets(self) -> None:
+        """Make the sets that every rule's guards need."""
+        for family in self._families:
+            self._need(allow_set(self._chain, family))
+            self._need(own_set(self._chain, family))
+
+    def protect(
+        self, protected: Mapping[Network, str], passing: Mapping[Network, int], hooks: Sequence[str] | None
+    ) -> None:
+        """Bring the protected addresses up to date, and remember the hooks with them. Never a change by itself.
+
+        `protected` has the reason of each; `passing` are SSH peers, with the seconds that their protection lasts.
+        """
+        wanted = {network: Held(None, _guard_note(Origin.PROTECTED, why)) for network, why in protected.items()}
+        hooks = self.hooks(hooks)
+        for network in _UNSPECIFIED.values():
+            wanted[network] = Held(None, _guard_note(Origin.PROTECTED, _HOOKS_MARK + ",".join(hooks)))
+        for network, seconds in passing.items():
+            wanted.setdefault(network, Held(self._now + seconds, _guard_note(Origin.PROTECTED, "SSH peer")))
+        for family in self._families:
+            name = own_set(self._chain, family).name
+            present = dict(self.state.live(name, self._now))
+            renewed = {
+                network: held
+                for network, held in wanted.items()
+                if network.family == family and not _as_good(present.get(network), held)
+            }
+            gone = [n for n, held in present.items() if n not in wanted and held.expires_at is None]
+            if renewed:
+                self.plan.renew[name] = renewed
+            if gone:
+                self.plan.expire[name] = gone
+
+    def hooks(self, asked: Sequence[str] | None) -> tuple[str, ...]:
+        """The hooks that jump to the chain: as asked for, else as remembered, else all."""
+        if asked is None:
+            asked = self._remembered_hooks() or HOOKS
+        return tuple(hook for hook in HOOKS if hook in asked)
+
+    def chain(self, hooks: Sequence[str] | None) -> None:
+        """Give the chain the rules that its sets need and its jumps; to be called when the sets are planned."""
+        if self.state.settled and not self.plan.create:
+            return
+        wanted_hooks = self.hooks(hooks)
+        sets = {**self.state.sets, **{spec.name: spec for spec in self.plan.create}}
+        for family in self._families:
+            present = self.state.chains.get(family, ChainState())
+            self._refuse_foreign(family, present)
+            rules = chain_rules(self._chain, family, sets.values(), self._parameters(present))
+            if present.exists and same_rules(present.rules, rules) and jumps_are_right(present, wanted_hooks):
+                continue
+            self.plan.restore[family] = render_present(self._chain, present, rules, wanted_hooks)
+            self.result.chain_before += _chain_lines(self._chain, family, present)
+            after = ChainState(True, tuple(rules), dict.fromkeys(wanted_hooks, (1,)))
+            self.result.chain_after += _chain_lines(self._chain, family, after)
+
+    def remove(self) -> None:
+        """Plan the end of the chain, its jumps and all its sets."""
+        for family in self._families:
+            present = self.state.chains.get(family, ChainState())
+            self._refuse_foreign(family, present)
+            if present.exists:
+                self.plan.restore[family] = render_absent(self._chain, present)
+                self.result.chain_before += _chain_lines(self._chain, family, present)
+        self.plan.destroy = [spec for spec in self.state.sets.values() if spec.family in self._families]
+        self.result.chain_before += [f"{spec.family} set {spec.name}" for spec in self.plan.destroy]
+
+    def touches_guards(self) -> bool:
+        """Whether the plan changes what is protected or whitelisted."""
+        touched = {*self.plan.renew, *self.plan.expire, *self.plan.add, *self.plan.delete}
+        return any(
+            name in touched
+            for family in self._families
+            for name in (own_set(self._chain, family).name, allow_set(self._chain, family).name)
+        )
+
+    # --- blocks ------------------------------------------------------------------------------------------------
+
+    def block(
+        self, blocks: Iterable[Block], guards: Guards, *, refresh: bool = False, purge: str = "", later: bool = False
+    ) -> None:
+        """Plan entries for blocks; those wholly inside a guard are refused.
+
+        `refresh` restarts the clock of those in force, `later` moves an end only if that makes it later, `purge` is
+        the name of the rule whose other entries are lifted.
+        """
+        unique: dict[tuple[Network, Action, Direction], Block] = {}
+        for block in blocks:
+            other = unique.setdefault(block[:3], block)
+            if other is not block and _longer(block.duration, other.duration):
+                unique[block[:3]] = block
+        specs: dict[tuple[Action, Direction, str, str], SetSpec] = {}
+        for block in unique.values():
+            guard = guards.covering(block.network)
+            if guard is not None:
+                self.result.refused.append(Refusal(str(block.network), str(guard)))
+                continue
+            key = (block.action, block.direction, block.parameters, block.network.family)
+            spec = specs.get(key)
+            if spec is None:
+                spec = specs[key] = block_set(self._chain, block)
+            self._block(spec, block, refresh, later)
+        if purge:
+            for spec, network, held in self._block_entries():
+                note = decode_comment(held.comment)
+                if note.rule_name == purge and (network, spec.action, spec.direction) not in unique:
+                    self._lift(spec, network, held)
+
+    def unblock(self, networks: Iterable[Network], action: Action | None, directions: Iterable[Direction]) -> None:
+        """Plan the end of exactly these entries, in every form that is asked for."""
+        directions = tuple(directions)
+        specs = [s for s in self._block_sets() if action in (None, s.action) and s.direction in directions]
+        for network in dict.fromkeys(networks):
+            found = False
+            for spec in specs:
+                held = self.state.held(spec.name, network, self._now)
+                if held is not None:
+                    found = True
+                    self._lift(spec, network, held)
+            if not found:
+                self.result.already.append(Block(network))
+                self._warn_if_still_inside(network, specs)
+
+    def lift_inside(self, guards: NetworkSet) -> None:
+        """Plan the end of all blocks that lie wholly inside these networks."""
+        for spec, network, held in self._block_entries():
+            if guards.covering(network) is not None:
+                self._lift(spec, network, held)
+
+    def flush_blocks(self, rule_name: str | None) -> None:
+        """Plan the end of all blocks, or of those of one rule."""
+        for spec, network, held in self._block_entries():
+            if rule_name is None or decode_comment(held.comment).rule_name == rule_name:
+                self._lift(spec, network, held)
+
+    # --- whitelist ---------------------------------------------------------------------------------------------
+
+    def whitelist_add(self, items: Iterable[WhitelistItem]) -> None:
+        """Plan whitelist entries; a new comment replaces the old one."""
+        for item in items:
+            network = item.network
+            name = allow_set(self._chain, network.family).name
+            wanted = Held(None, _guard_note(self._origin, item.comment))
+            present = self.state.held(name, network, self._now) or self.plan.add.get(name, {}).get(network)
+            if present is not None:
+                origin, comment = guard_comment(present.comment)
+                same = comment == clean_text(item.comment) or not item.comment
+                if same and (self._origin is not Origin.CONFIG or origin is Origin.CONFIG):
+                    self.result.kept.append(item)
+                    continue
+                if origin is Origin.CONFIG:
+                    wanted = Held(None, _guard_note(Origin.CONFIG, item.comment))
+                self.result.removed.append(WhitelistEntry(network, comment, origin))
+            self.plan.add.setdefault(name, {})[network] = wanted
+            self.result.added.append(WhitelistEntry(network, item.comment, guard_comment(wanted.comment)[0]))
+
+    def whitelist_remove(self, networks: Iterable[Network]) -> None:
+        """Plan the end of exactly these whitelist entries."""
+        for network in dict.fromkeys(networks):
+            name = allow_set(self._chain, network.family).name
+            held = self.state.held(name, network, self._now)
+            if held is None:
+                self.result.kept.append(WhitelistItem(network))
+                continue
+            self._unlist(name, network, held)
+
+    def whitelist_keep_only(self, networks: Iterable[Network]) -> None:
+        """Plan the end of all other entries of the same kind of writer: of the configuration's, or of the rest."""
+        keep = set(networks)
+        for family in self._families:
+            name = allow_set(self._chain, family).name
+            for network, held in self.state.live(name, self._now):
+                from_config = guard_comment(held.comment)[0] is Origin.CONFIG
+                if network not in keep and from_config == (self._origin is Origin.CONFIG):
+                    self._unlist(name, network, held)
+
+    def flush_whitelist(self) -> None:
+        """Plan the end of the whole whitelist."""
+        for family in self._families:
+            name = allow_set(self._chain, family).name
+            for network, held in self.state.live(name, self._now):
+                self._unlist(name, network, held)
+
+    # --- inner steps -------------------------------------------------------------------------------------------
+
+    def _need(self, spec: SetSpec) -> None:
+        if spec.name not in self.state.sets and spec not in self.plan.create:
+            self.plan.create.append(spec)
+
+    def _remembered_hooks(self) -> tuple[str, ...]:
+        for family, network in _UNSPECIFIED.items():
+            held = self.state.held(own_set(self._chain, family).name, network, self._now)
+            comment = guard_comment(held.comment)[1] if held is not None else ""
+            if comment.startswith(_HOOKS_MARK):
+                return tuple(comment[len(_HOOKS_MARK) :].split(","))
+        return ()
+
+    def _refuse_foreign(self, family: str, present: ChainState) -> None:
+        """A chain with rules of which none is about our sets belongs to somebody else."""
+        if present.rules and not any(_is_ours(self._chain, rule) for rule in present.rules):
+            raise InvalidInput(
+                f"chain '{self._chain}' ({family}) holds rules that are not from here, such as "
+                f"'{' '.join(present.rules[0])[:80]}'; choose another name, or remove that chain yourself"
+            )
+
+    def _parameters(self, present: ChainState) -> dict[str, str]:
+        """Parameters of log and rate sets: from their entries, else as the chain's rule has them."""
+        found = {}
+        for rule in present.rules:
+            spec = next((s for word in rule if (s := parse_set_name(self._chain, word))), None)
+            if spec is not None and spec.label and spec.role is Role.BLOCK:
+                found[spec.name] = _parameters_of(rule)
+        found.update(self.state.parameters)
+        for name, entries in self.plan.add.items():
+            for held in entries.values():
+                found[name] = decode_comment(held.comment).parameters
+                break
+        return found
+
+    def _block_sets(self) -> list[SetSpec]:
+        return [s for s in self.state.sets.values() if s.role is Role.BLOCK and s.family in self._families]
+
+    def _block_entries(self) -> Iterator[tuple[SetSpec, Network, Held]]:
+        for spec in self._block_sets():
+            for network, held in list(self.state.live(spec.name, self._now)):
+                yield spec, network, held
+
+    def _block(self, spec: SetSpec, block: Block, refresh: bool, later: bool) -> None:
+        now = self._now
+        held = self.state.held(spec.name, block.network, now)
+        elsewhere = None if held is not None else self._in_other_set(spec, block.network)
+        present = held if elsewhere is None else elsewhere[1]
+        end = None if block.duration == 0 else now + block.duration
+        if present is None:
+            self._put(spec, block, end)
+            self.result.blocked.append(Entry(block, self._origin, now, end))
+            return
+        note = decode_comment(present.comment)
+        if later or (not note.duration and present.expires_at is not None):
+            extends = present.expires_at is not None and (end is None or end > present.expires_at)
+        else:
+            extends = _longer(block.duration, note.duration if present.expires_at is not None else 0)
+        if not (extends or refresh or elsewhere):
+            self.result.already.append(block)
+            return
+        if not (extends or refresh):  # only the parameters are new
+            block = block._replace(duration=note.duration, rule_name=note.rule_name, reason=note.reason)
+            end = present.expires_at
+        self.result.replaced.append(as_entry(elsewhere[0] if elsewhere else spec, block.network, present))
+        if elsewhere is not None:
+            self.plan.delete.setdefault(elsewhere[0].name, []).append(block.network)
+        self._put(spec, block, end)
+        self.result.extended.append(Entry(block, self._origin, now, end))
+
+    def _in_other_set(self, spec: SetSpec, network: Network) -> tuple[SetSpec, Held] | None:
+        """The entry of the same action and direction with other parameters."""
+        if not spec.label:
+            return None
+        for other in self.state.sets.values():
+            alike = other.action is spec.action and other.direction is spec.direction and other.family == spec.family
+            if alike and other.role is Role.BLOCK and other.name != spec.name:
+                held = self.state.held(other.name, network, self._now)
+                if held is not None:
+                    return other, held
+        return None
+
+    def _put(self, spec: SetSpec, block: Block, end: float | None) -> None:
+        self._need(spec)
+        note = Note(self._origin, int(self._now), block.duration, block.rule_name, block.parameters, block.reason)
+        self.plan.add.setdefault(spec.name, {})[block.network] = Held(end, encode_comment(note))
+
+    def _lift(self, spec: SetSpec, network: Network, held: Held) -> None:
+        self.plan.delete.setdefault(spec.name, []).append(network)
+        self.result.unblocked.append(as_entry(spec, network, held))
+
+    def _unlist(self, name: str, network: Network, held: Held) -> None:
+        origin, comment = guard_comment(held.comment)
+        self.plan.delete.setdefault(name, []).append(network)
+        self.result.removed.append(WhitelistEntry(network, comment, origin))
+
+    def _warn_if_still_inside(self, network: Network, specs: Iterable[SetSpec]) -> None:
+        for spec in specs:
+            for other, _held in self.state.live(spec.name, self._now):
+                if other != network and other.contains(network):
+                    self.result.warnings.append(
+                        f"{network} is still inside the blocked network {other}; unblock that, or whitelist {network}"
+                    )
+                    return
+
+
+def as_entry(spec: SetSpec, network: Network, held: Held) -> Entry:
+    """What an entry of a block set means."""
+    note = decode_comment(held.comment)
+    block = Block(network, spec.action, spec.direction, note.duration, note.rule_name, note.reason)
+    if spec.action is Action.LOG:
+        block = block._replace(log_prefix=note.parameters)
+    elif spec.action is Action.RATE_LIMIT and note.parameters:
+        rate, _slash, burst = note.parameters.rpartition("/")
+        block = block._replace(rate=rate, burst=int(burst))
+    return Entry(block, note.origin, float(note.created_at), held.expires_at, held.packets, held.bytes)
+
+
+def guard_comment(comment: str) -> tuple[Origin, str]:
+    """The origin and the text in the comment of a whitelist entry or protected address."""
+    origin, tab, text = comment.partition("\t")
+    try:
+        return (Origin(origin), text) if tab else (Origin.COMMAND, comment)
+    except ValueError:
+        return Origin.COMMAND, comment
+
+
+def _guard_note(origin: Origin, text: str) -> str:
+    return f"{origin.value}\t" + clean_text(text, 240)
+
+
+def _longer(first: int, second: int) -> bool:
+    """Whether a duration is longer than another; 0 is permanent, the longest."""
+    return second != 0 and (first == 0 or first > second)
+
+
+def _as_good(present: Held | None, wanted: Held) -> bool:
+    """Whether a protected entry needs no renewal; one that runs out is renewed once an hour at most."""
+    if present is None:
+        return False
+    if present.expires_at is None:
+        return present.comment == wanted.comment or wanted.expires_at is not None
+    return wanted.expires_at is not None and wanted.expires_at - present.expires_at < 3600
+
+
+def _is_ours(chain: str, rule: Rule) -> bool:
+    return any(parse_set_name(chain, word) is not None for word in rule) or "--icmpv6-type" in rule
+
+
+def _parameters_of(rule: Rule) -> str:
+    """`RATE/BURST` or the prefix that a log or rate rule of ours was made with."""
+    values = dict(zip(rule, rule[1:]))
+    if "--hashlimit-above" in values:
+        rate = values["--hashlimit-above"].replace("/sec", "/second").replace("/min", "/minute")
+        return f"{rate}/{values.get('--hashlimit-burst', '5')}"
+    return values.get("--log-prefix", "")
+
+
+def _chain_lines(chain: str, family: str, state: ChainState) -> list[str]:
+    lines = [f"{family} chain {chain} with {len(state.rules)} rules"] if state.exists else []
+    for hook, positions in state.jumps.items():
+        lines += [f"{family} jump from {hook} at position {position}" for position in positions]
+    return lines

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all modules share: options, the one way to run, and the form of what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Callable
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ._firewall.address import FAMILIES
+from ._firewall.duration import format_duration
+from ._firewall.entry import Action, Direction, Entry, Origin
+from ._firewall.errors import FirewallError
+from ._firewall.firewall import Firewall
+from ._firewall.plan import Result
+
+COMMON = {
+    "chain": {"type": "str", "default": "NGFW"},
+    "families": {"type": "list", "elements": "str", "choices": list(FAMILIES), "default": list(FAMILIES)},
+}
+
+_SHOWN = 200
+
+Parameters = dict[str, Any]
+Act = Callable[[Firewall, Parameters, bool], Parameters]
+
+
+def run(options: Parameters, act: Act, **module_arguments: Any) -> None:
+    """Run one module: `act(firewall, parameters, dry_run)` returns what it exits with.
+
+    An error of the library becomes the module's failure, with its message.
+    """
+    module = AnsibleModule(argument_spec={**COMMON, **options}, supports_check_mode=True, **module_arguments)
+    parameters = module.params
+    try:
+        firewall = Firewall(
+            chain=parameters["chain"],
+            families=parameters["families"],
+            hooks=parameters.get("hooks"),
+            origin=Origin.MODULE,
+        )
+        returned = act(firewall, parameters, module.check_mode)
+        for warning in firewall.warnings() + returned.pop("warnings", []):
+            module.warn(warning)
+    except FirewallError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**returned)
+
+
+def directions(target: str | None) -> tuple[Direction, ...]:
+    """The sides that a `target` means; all if none is named."""
+    return tuple(Direction) if target in (None, "both") else (Direction(target),)
+
+
+def report(result: Result, *kinds: str) -> Parameters:
+    """What a module returns of a result: the lists of these kinds, cut, their true totals, and the diff."""
+    lists = {
+        "blocked": _addresses(entry.block.network for entry in (*result.blocked, *result.extended)),
+        "unblocked": _addresses(entry.block.network for entry in result.unblocked),
+        "added": _addresses(item.network for item in result.added),
+        "removed": _addresses({item.network for item in result.removed} - {item.network for item in result.added}),
+        "already": _addresses([block.network for block in result.already] + [item.network for item in result.kept]),
+        "refused": [refusal._asdict() for refusal in result.refused],
+    }
+    before = [_line(e) for e in (*result.unblocked, *result.replaced)] + [_whitelist_line(i) for i in result.removed]
+    after = [_line(e) for e in (*result.blocked, *result.extended)] + [_whitelist_line(i) for i in result.added]
+    return {
+        "changed": result.changed,
+        **{kind: lists[kind][:_SHOWN] for kind in kinds},
+        **({"count": {kind: len(lists[kind]) for kind in kinds}} if kinds else {}),
+        "diff": {"before": _text(result.chain_before, before), "after": _text(result.chain_after, after)},
+        "warnings": result.warnings,
+    }
+
+
+def _addresses(networks: Iterable[Any]) -> list[str]:
+    return [str(network) for network in dict.fromkeys(networks)]
+
+
+def _text(chain_lines: Sequence[str], lines: Sequence[str]) -> str:
+    """Lines about the chain, then sorted lines about entries: so many, and the number of the rest."""
+    shown = [*chain_lines, *sorted(lines)[:_SHOWN]]
+    if len(lines) > _SHOWN:
+        shown.append(f"... and {len(lines) - _SHOWN} more entries")
+    return "".join(line + "\n" for line in shown)
+
+
+def _line(entry: Entry) -> str:
+    block = entry.block
+    parameters = f" {block.parameters.strip()}" if block.action in (Action.LOG, Action.RATE_LIMIT) else ""
+    end = "permanent" if entry.expires_at is None else f"for {format_duration(block.duration)}"
+    return f"{block.action.value}{parameters} {block.direction.value} {block.network} {end} by {block.rule_name}"
+
+
+def _whitelist_line(item: Any) -> str:
+    return f"whitelist {item.network}" + (f" ({item.comment})" if item.comment else "")
