@@ -300,7 +300,7 @@ def _netsets(intel: Section, default: tuple[Netset, ...]) -> tuple[Netset, ...]:
         netset = Netset(
             name=name or "",
             path=section.require("path", values.absolute_path, "path: /var/lib/ngfw/firehol_level1.netset") or "",
-            url=section.take("url", _optional_url, None),
+            url=section.optional("url", values.web_address),
             refresh=section.take("refresh", values.duration(60, 30 * DAY), 3600),
         )
         section.close()
@@ -325,8 +325,8 @@ def _abuseipdb(section: Section) -> AbuseIPDB:
 
 
 def _metrics(section: Section) -> Metrics:
-    null = section.has_null("listen")
-    value = Metrics(listen=None if null else section.take("listen", _listen, Metrics().listen))
+    listen = None if section.has_null("listen") else section.take("listen", _listen, Listen("127.0.0.1", 9910))
+    value = Metrics(listen)
     section.close()
     return value
 
@@ -347,11 +347,7 @@ def _netset_name(node: Node) -> str:
     return name
 
 
-def _optional_url(node: Node) -> str | None:
-    return values.web_address(node)
-
-
-def _listen(node: Node) -> Listen | None:
+def _listen(node: Node) -> Listen:
     address = values.text(node)
     host, colon, port = address.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")

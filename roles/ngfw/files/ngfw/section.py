@@ -56,6 +56,11 @@ class Section:
             self._refuse_null(key)
         return default
 
+    def optional(self, key: str, convert: Converter[T]) -> T | None:
+        """The converted value of a key; None where it is missing, null or wrong."""
+        node = self.node(key)
+        return None if node is None else self._convert(key, node, convert)
+
     def require(self, key: str, convert: Converter[T], hint: str) -> T | None:
         """Like ``take`` for a key that must be there; None after a problem."""
         node = self.node(key)
@@ -66,7 +71,7 @@ class Section:
 
     def items(self, key: str, convert: Converter[T], default: tuple[T, ...]) -> tuple[T, ...]:
         """The converted items of a list; items that are wrong are noted one by one and left out."""
-        node = self.take(key, _list, None)
+        node = self.optional(key, _list)
         if node is None:
             self._refuse_null(key)
             return default
@@ -83,7 +88,7 @@ class Section:
 
     def sections(self, key: str) -> list[Section] | None:
         """The mappings of a list; None where the key is missing."""
-        node = self.take(key, _list, None)
+        node = self.optional(key, _list)
         if node is None:
             self._refuse_null(key)
             return None

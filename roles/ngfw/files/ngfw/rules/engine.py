@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which rules an event hits: expression, window, distinct values, sequence.
+
+All state is in memory and is rebuilt by feeding the last lines of the log again without acting on the hits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Callable
+
+from . import fields
+from .expression import Required
+from .model import Rule
+from .windows import MAX_GROUPS, Counter, DistinctCounter, Memory
+
+Record = dict[str, Any]
+Getter = Callable[[Record], Any]
+
+# What rules are indexed by, the most selective first.
+_INDEXED = ("alert.signature_id", "dest_port", "src_port", "alert.severity", "app_proto", "proto")
+_LONGEST_KEY = 64
+_SCALARS = frozenset((str, int, float, bool))
+# A rule keeps at least this many groups, however many rules count.
+_MIN_GROUPS = 20_000
+_ALL_GROUPS = 400_000
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An event that a rule acts on: the event's time (epoch seconds), and the count that reached the threshold."""
+
+    rule: Rule
+    record: Record
+    time: float
+    count: int
+
+
+class _Runner:
+    """One enabled rule with its state."""
+
+    __slots__ = ("after", "counter", "distinct", "group", "matches", "memory", "position", "rule", "values")
+
+    def __init__(self, rule: Rule, position: int, max_groups: int) -> None:
+        self.rule = rule
+        self.position = position
+        self.matches = rule.expression.matches
+        self.group = _group_getter(rule.group_by)
+        self.counter: Counter | None = None
+        self.distinct: Getter | None = None
+        self.values: DistinctCounter | None = None
+        self.memory: Memory | None = None
+        self.after: Memory | None = None
+        if rule.threshold > 1 and rule.distinct is None:
+            self.counter = Counter(rule.threshold, rule.window, max_groups)
+        if rule.distinct is not None:
+            self.distinct = _getter(rule.distinct)
+            self.values = DistinctCounter(rule.threshold, rule.window, max_groups)
+
+    def count(self, record: Record, time: float) -> int:
+        """Count a matching event; the count if it is a hit, else 0."""
+        group: Hashable | None = None
+        if self.counter is not None or self.values is not None or self.after is not None:
+            group = self.group(record)
+            if group is None:
+                return 0
+        sequence = self.rule.sequence
+        if self.after is not None and sequence is not None and not self.after.recalls(group, time, sequence.within):
+            return 0
+        count = 1
+        if self.counter is not None:
+            count = self.counter.add(group, time)
+        elif self.values is not None and self.distinct is not None:
+            value = self.distinct(record)
+            if value is None:
+                return 0
+            count = self.values.add(group, _key(value), time)
+        return count if count >= self.rule.threshold else 0
+
+
+class _Plan:
+    """The rules of one event type: some to be found by the value of a field, the others asked for every event."""
+
+    def __init__(self, runners: list[_Runner]) -> None:
+        self._always: list[_Runner] = []
+        indexes: dict[str, dict[Any, list[_Runner]]] = {}
+        for runner in runners:
+            required = runner.rule.expression.required
+            name = next((name for name in _INDEXED if name in required), None)
+            if name is None:
+                self._always.append(runner)
+                continue
+            for value in required[name]:
+                indexes.setdefault(name, {}).setdefault(value, []).append(runner)
+        self._indexes = [(_getter(name), table) for name, table in indexes.items()]
+        self.required = _common([runner.rule.expression.required for runner in runners])
+
+    def candidates(self, record: Record) -> list[_Runner]:
+        """The rules that the record may meet, in their order."""
+        found = self._always
+        for getter, table in self._indexes:
+            value = getter(record)
+            if value.__class__ in _SCALARS:
+                more = table.get(value)
+                if more:
+                    found = found + more if found else more
+        if len(found) > 1 and self._indexes:
+            return sorted(found, key=_position)
+        return found
+
+
+class Engine:
+    """Feeds events to the enabled ones of the rules."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        enabled = [rule for rule in rules if rule.enabled]
+        counting = sum(1 for rule in enabled if rule.threshold > 1 or rule.distinct is not None)
+        max_groups = min(MAX_GROUPS, max(_MIN_GROUPS, _ALL_GROUPS // max(counting, 1)))
+        self._runners = [_Runner(rule, position, max_groups) for position, rule in enumerate(enabled)]
+        by_name = {runner.rule.name: runner for runner in self._runners}
+        for runner in self._runners:
+            sequence = runner.rule.sequence
+            if sequence is not None:
+                first = by_name[sequence.after]
+                longest = max(r.rule.sequence.within for r in self._runners if r.rule.sequence == sequence)
+                first.memory = first.memory or Memory(longest, max_groups)
+                runner.after = first.memory
+        by_type: dict[str, list[_Runner]] = {}
+        for runner in self._runners:
+            by_type.setdefault(runner.rule.type, []).append(runner)
+        self._plans = {event_type: _Plan(runners) for event_type, runners in by_type.items()}
+
+    def needs(self, event_type: str) -> bool:
+        """Whether some enabled rule is of that event type."""
+        return event_type in self._plans
+
+    def wanted(self, event_type: str) -> Required | None:
+        """For fields, the values of which every event of the type that can hit has one; None if none can hit.
+
+        An empty mapping means that nothing can be said without asking the rules.
+        """
+        plan = self._plans.get(event_type)
+        return plan.required if plan is not None else None
+
+    @property
+    def evicted(self) -> dict[str, int]:
+        """How many groups each rule forgot before their time for lack of room; rules without any are left out."""
+        counts = {}
+        for runner in self._runners:
+            parts = (runner.counter, runner.values, runner.memory)
+            count = sum(part.evicted for part in parts if part is not None)
+            if count:
+                counts[runner.rule.name] = count
+        return counts
+
+    def feed(self, event_type: str, record: Record, time: float) -> list[Hit]:
+        """The hits of an event at its own time (epoch seconds), in the order of the rules."""
+        hits: list[Hit] = []
+        plan = self._plans.get(event_type)
+        if plan is None:
+            return hits
+        remembered: list[tuple[Memory, Hashable]] = []
+        for runner in plan.candidates(record):
+            if runner.matches(record):
+                count = runner.count(record, time)
+                if count:
+                    hits.append(Hit(runner.rule, record, time, count))
+                    if runner.memory is not None:
+                        group = runner.group(record)
+                        if group is not None:
+                            remembered.append((runner.memory, group))
+        # Only now: a rule that waits for another does not take the same event for both.
+        for memory, group in remembered:
+            memory.note(group, time)
+        return hits
+
+
+def _position(runner: _Runner) -> int:
+    return runner.position
+
+
+def _common(all_required: list[Required]) -> Required:
+    first, *others = all_required
+    common = dict(first)
+    for required in others:
+        common = {name: values | required[name] for name, values in common.items() if name in required}
+    return common
+
+
+def _getter(name: str) -> Getter:
+    path = fields.parse_field(name)
+    if len(path) == 1:
+        return lambda record: record.get(name)
+    *parents, last = path
+
+    def get(record: Record) -> Any:
+        value: Any = record
+        for step in parents:
+            value = value.get(step)
+            if value.__class__ is not dict:
+                return None
+        return value.get(last)
+
+    return get
+
+
+def _group_getter(names: tuple[str, ...]) -> Callable[[Record], Hashable | None]:
+    getters = [_offender if name == "offender" else _getter(name) for name in names]
+    if len(getters) == 1:
+        single = getters[0]
+
+        def get(record: Record) -> Hashable | None:
+            value = single(record)
+            return value if value.__class__ is str and len(value) <= _LONGEST_KEY else _key(value)
+
+        return get
+
+    def get_all(record: Record) -> Hashable | None:
+        keys = tuple(_key(getter(record)) for getter in getters)
+        return None if None in keys else keys
+
+    return get_all
+
+
+def _offender(record: Record) -> Any:
+    # Where nobody can be named, events are still counted by their sender, to be journaled as hits without effect.
+    return record.get("offender") or record.get("src_ip")
+
+
+def _key(value: Any) -> Hashable | None:
+    """What stands for a value in a group: itself if it is small, else a digest, so that its size costs nothing."""
+    if value is None:
+        return None
+    kind = value.__class__
+    if (kind is str and len(value) <= _LONGEST_KEY) or kind is bool or (kind is int and value.bit_length() <= 64):
+        key: Hashable = value
+        return key
+    try:
+        return blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    except RecursionError:
+        return None

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads rule files: every check at load, every problem at once with file and line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import values
+from ..config import ACTIONS, Defaults
+from ..firewall.entry import Action, valid_burst, valid_log_prefix, valid_rate, valid_rule_name
+from ..section import Section
+from ..values import WrongValueError, shown, suggestion
+from ..yamlfile import ConfigError, Node, Problem, ScalarNode, parse, read
+from . import fields
+from .expression import Expression, compile_expression
+from .model import INTEL, SEVERITIES, Rule, RuleAction, Sequence
+from .syntax import ExpressionError
+
+MAX_THRESHOLD = 100_000
+MAX_DISTINCT = 10_000
+SUFFIXES = (".yml", ".yaml")
+
+_MITRE = re.compile(r"TA?[0-9]{4}(\.[0-9]{3})?", re.ASCII)
+_ACTIONS = {
+    "iptables_block": Action.DROP,
+    "iptables_reject": Action.REJECT,
+    "iptables_log": Action.LOG,
+    "iptables_rate_limit": Action.RATE_LIMIT,
+}
+_OWN_KEYS = {"prefix": "iptables_log", "rate": "iptables_rate_limit", "burst": "iptables_rate_limit"}
+_GROUP_OF_TARGET = {"offender": "offender", "source": "src_ip", "destination": "dest_ip"}
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """All rules of some files, in the order of the files and within them; the disabled ones too."""
+
+    rules: tuple[Rule, ...]
+    files: tuple[str, ...] = ()
+
+    @property
+    def longest_window(self) -> int:
+        """Seconds back from now that an event can still count; 0 if no rule counts anything."""
+        windows = [rule.window for rule in self if rule.threshold > 1]
+        return max(windows + [rule.sequence.within for rule in self if rule.sequence], default=0)
+
+    def __iter__(self) -> Iterator[Rule]:
+        return (rule for rule in self.rules if rule.enabled)
+
+    def __len__(self) -> int:
+        return sum(1 for _rule in self)
+
+
+def load_rules(paths: Iterable[Path], defaults: Defaults | None = None) -> RuleSet:
+    """The rules of files and of the ``*.yml`` and ``*.yaml`` files of directories, these in the order of their names.
+
+    Raises ConfigError with all problems of all files.
+    """
+    problems: list[Problem] = []
+    rules: list[Rule] = []
+    files = _files(paths, problems)
+    for file in files:
+        try:
+            rules += _rules(read(file), str(file), defaults or Defaults(), problems)
+        except ConfigError as error:
+            problems += error.problems
+    _check_together(rules, problems)
+    if problems:
+        raise ConfigError(sorted(problems))
+    return RuleSet(tuple(rules), tuple(map(str, files)))
+
+
+def parse_rules(source: bytes, path: str, defaults: Defaults | None = None) -> RuleSet:
+    """The rules of a file at hand; ``path`` is only used in messages. Raises ConfigError."""
+    problems: list[Problem] = []
+    rules = _rules(parse(source, path), path, defaults or Defaults(), problems)
+    _check_together(rules, problems)
+    if problems:
+        raise ConfigError(sorted(problems))
+    return RuleSet(tuple(rules), (path,))
+
+
+def _files(paths: Iterable[Path], problems: list[Problem]) -> list[Path]:
+    files: dict[Path, None] = {}
+    for path in map(Path, paths):
+        try:
+            found = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES) if path.is_dir() else [path]
+        except OSError as error:
+            problems.append(Problem(str(path), 0, f"cannot be read: {error.strerror}; check its permissions"))
+            continue
+        if found == [path] and not path.exists():
+            message = "there is no such file or directory; create it, or correct the path"
+            problems.append(Problem(str(path), 0, message))
+            continue
+        files.update(dict.fromkeys(each for each in found if not each.name.startswith(".")))
+    return list(files)
+
+
+def _rules(root: Node | None, path: str, defaults: Defaults, problems: list[Problem]) -> list[Rule]:
+    if root is None:
+        return []
+    top = Section(root, path, problems)
+    sections = top.sections("rules")
+    if sections is None and not problems:
+        top.problem(top.line, "'rules' is missing; begin the file with 'rules:' and list rules under it")
+    top.close()
+    rules = (_rule(section, defaults) for section in sections or ())
+    return [rule for rule in rules if rule is not None]
+
+
+def _rule(section: Section, defaults: Defaults) -> Rule | None:
+    before = len(section.problems)
+    name = section.require("name", values.parsed(valid_rule_name), "name: What It Does")
+    event_type = section.require("type", _event_type, "type: alert, or another event type of EVE")
+    expression = _expression(section, event_type)
+    threshold = section.take("threshold", values.integer(1, MAX_THRESHOLD), 1)
+    distinct = section.optional("distinct", _field(event_type))
+    if distinct is not None and threshold > MAX_DISTINCT:
+        message = f"'threshold' is at most {MAX_DISTINCT} where 'distinct' values are counted; write a smaller one"
+        section.problem(section.line_of("threshold"), message)
+    actions = _actions(section, defaults)
+    group = _GROUP_OF_TARGET[actions[0].target if actions else "offender"]
+    group_by = section.items("group_by", _field(event_type), (group,))
+    if not group_by:
+        section.problem(section.line_of("group_by"), "'group_by' names no field; name one, or remove the key")
+    fixed = {
+        "description": section.take("description", values.text, ""),
+        "severity": section.take("severity", values.choice(*SEVERITIES), "medium"),
+        "intel": section.take("intel", values.choice(*INTEL), "skip"),
+    }
+    window = section.take("threshold_window", values.window, 60)
+    sequence = _sequence(section)
+    spoofable = section.take("spoofable", values.boolean, False)
+    enabled = section.take("enabled", values.boolean, True)
+    mitre = section.items("mitre", _mitre, ())
+    tags = section.items("tags", values.text, ())
+    section.close()
+    if name is None or event_type is None or expression is None or len(section.problems) > before:
+        return None
+    return Rule(
+        name=name,
+        type=event_type,
+        expression=expression,
+        threshold=threshold,
+        window=window,
+        group_by=tuple(dict.fromkeys(group_by)),
+        distinct=distinct,
+        sequence=sequence,
+        spoofable=spoofable,
+        actions=actions,
+        enabled=enabled,
+        mitre=mitre,
+        tags=tags,
+        path=section.path,
+        line=section.line,
+        **fixed,
+    )
+
+
+def _expression(section: Section, event_type: str | None) -> Expression | None:
+    node = section.node("expression")
+    text = section.require("expression", _expression_text, "expression: dest_port == 22, or whatever an event must be")
+    if text is None or event_type is None or not isinstance(node, ScalarNode):
+        return None
+    try:
+        return compile_expression(text, event_type=event_type)
+    except ExpressionError as error:
+        line = node.first_line + (0 if node.folded else text.count("\n", 0, error.offset))
+        section.problem(line, f"'expression': {error}")
+        return None
+
+
+def _expression_text(node: Node) -> str:
+    # `expression: true` is a boolean to YAML, and means every event of the type.
+    if isinstance(node, ScalarNode) and isinstance(node.value, bool):
+        return node.text
+    return values.text(node)
+
+
+def _event_type(node: Node) -> str:
+    word = values.text(node)
+    if word not in fields.EVENT_TYPES:
+        raise WrongValueError(
+            f"cannot be '{shown(word)}'{suggestion(word, fields.EVENT_TYPES)} write an EVE event type"
+        )
+    return word
+
+
+def _field(event_type: str | None) -> values.Converter[str]:
+    def convert(node: Node) -> str:
+        name = values.text(node)
+        if event_type is None:
+            return name
+        try:
+            fields.types_of(fields.parse_field(name), event_type)
+        except fields.FieldError as error:
+            raise WrongValueError(f"cannot be used: {error}") from None
+        return name
+
+    return convert
+
+
+def _sequence(section: Section) -> Sequence | None:
+    if section.node("sequence") is None:
+        return None
+    inner = section.section("sequence")
+    after = inner.require("after", values.text, "after: NAME OF THE RULE that must have been hit before")
+    within = inner.take("within", values.window, 60)
+    inner.close()
+    return None if after is None else Sequence(after, within)
+
+
+def _actions(section: Section, defaults: Defaults) -> tuple[RuleAction, ...]:
+    sections = section.sections("actions")
+    if sections is None:
+        return (RuleAction(_ACTIONS[defaults.action], defaults.target, defaults.duration),)
+    return tuple(_action(each, defaults) for each in sections)
+
+
+def _action(section: Section, defaults: Defaults) -> RuleAction:
+    kind = section.take("type", values.choice(*ACTIONS), defaults.action)
+    config = section.section("config")
+    target = config.take("target", values.target, defaults.target)
+    duration = config.take("duration", values.block_duration, defaults.duration)
+    own = RuleAction(_ACTIONS[kind], target, duration)
+    prefix, rate, burst = own.log_prefix, own.rate, own.burst
+    for key, owner in _OWN_KEYS.items():
+        if kind != owner and config.line_of(key) != config.line and config.node(key) is not None:
+            config.problem(config.line_of(key), f"'{key}' belongs to {owner}, not to {kind}; remove it")
+    if kind == "iptables_log":
+        prefix = config.take("prefix", values.parsed(valid_log_prefix), prefix)
+    if kind == "iptables_rate_limit":
+        rate = config.take("rate", values.parsed(valid_rate), rate)
+        burst = config.take("burst", lambda node: valid_burst(values.integer(1, 10_000)(node)), burst)
+    config.close()
+    section.close()
+    return RuleAction(_ACTIONS[kind], target, duration, rate, burst, prefix)
+
+
+def _mitre(node: Node) -> str:
+    word = values.text(node)
+    if not _MITRE.fullmatch(word):
+        raise WrongValueError(f"cannot be '{shown(word)}'; write an ATT&CK number such as T1110 or T1110.001")
+    return word
+
+
+def _check_together(rules: list[Rule], problems: list[Problem]) -> None:
+    named: dict[str, Rule] = {}
+    for rule in rules:
+        first = named.setdefault(rule.name, rule)
+        if first is not rule:
+            message = (
+                f"a rule named '{rule.name}' is there already, {first.path}:{first.line}; give this one another name"
+            )
+            problems.append(Problem(rule.path, rule.line, message))
+    for rule in named.values():
+        if rule.sequence is not None:
+            message = _sequence_problem(rule, rule.sequence.after, named)
+            if message:
+                problems.append(Problem(rule.path, rule.line, f"rule '{rule.name}': {message}"))
+
+
+def _sequence_problem(rule: Rule, after: str, named: dict[str, Rule]) -> str:
+    if after not in named:
+        hint = suggestion(after, named) or "; name a rule of these files"
+        return f"'sequence.after' names no rule, '{shown(after)}'{hint}"
+    first = named[after]
+    if rule.enabled and not first.enabled:
+        return f"it waits for '{after}', which is disabled; enable that rule, or disable this one"
+    if rule.group_by != first.group_by:
+        ours, theirs = ", ".join(rule.group_by), ", ".join(first.group_by)
+        return f"it groups by [{ours}] and '{after}' by [{theirs}]; write the same 'group_by' in both"
+    seen = {rule.name}
+    step: Rule | None = first
+    while step is not None:
+        if step.name in seen:
+            return "its sequence comes back to itself; let one rule of the circle do without"
+        seen.add(step.name)
+        step = named.get(step.sequence.after) if step.sequence else None
+    return ""
