@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command `ngfw`: arguments in, exit code out (CONTRACT.md section 4)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from . import commands
+from .commands import DEFAULT_CONFIG, FAILED, FORBIDDEN, USAGE, CommandError
+from .firewall.errors import FirewallError, InvalidInput, NotPermitted
+from .yamlfile import ConfigError
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "watch": commands.watch,
+    "check": commands.check,
+    "replay": commands.replay,
+    "status": commands.status,
+    "list": commands.list_blocks,
+    "block": commands.block,
+    "unblock": commands.unblock,
+    "whitelist": commands.whitelist,
+    "flush": commands.flush,
+    "version": commands.version,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 failed, 2 bad usage or configuration, 3 not permitted."""
+    arguments = _parser().parse_args(argv)
+    command = _COMMANDS[arguments.command]
+    try:
+        return command(arguments)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return USAGE
+    except NotPermitted as error:
+        return _complain(error, FORBIDDEN)
+    except InvalidInput as error:
+        return _complain(error, USAGE)
+    except FirewallError as error:
+        return _complain(error, FAILED)
+    except CommandError as error:
+        return _complain(error, error.code)
+    except PermissionError as error:
+        return _complain(f"{error.filename or 'not permitted'}: {error.strerror}; run as root", FORBIDDEN)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe has gone, and Python would complain about the rest at its end
+        return FAILED
+    except OSError as error:
+        return _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
+    except KeyboardInterrupt:
+        return FAILED
+
+
+def _complain(problem: object, code: int) -> int:
+    print(f"ngfw: {problem}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", default=None, metavar="FILE", help=f"the configuration (default: {DEFAULT_CONFIG})")
+    printing = argparse.ArgumentParser(add_help=False)
+    printing.add_argument("--json", action="store_true", help="print JSON")
+
+    parser = argparse.ArgumentParser(prog="ngfw", description="Turns Suricata's detections into kernel blocks.")
+    names = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    watch = names.add_parser("watch", parents=[common], help="follow the logs and block (what the service runs)")
+    watch.add_argument("--dry-run", action="store_true", help="decide and journal, but block nothing")
+
+    names.add_parser("check", parents=[common], help="validate configuration and rules, touch nothing")
+
+    replay = names.add_parser(
+        "replay", parents=[common, printing], help="show what recorded logs would have led to, touch nothing"
+    )
+    replay.add_argument("files", nargs="+", metavar="FILE", help="a log of Suricata's")
+    replay.add_argument(
+        "--rules", action="append", metavar="PATH", help="a rule file, or a directory of them (may be repeated)"
+    )
+    replay.add_argument(
+        "--format", choices=("auto", "eve", "fast"), default="auto", help="of the files (default: auto)"
+    )
+
+    names.add_parser("status", parents=[common, printing], help="tell how the watcher is")
+    names.add_parser("list", parents=[common, printing], help="list the blocks in force")
+
+    block = names.add_parser("block", parents=[common], help="block addresses; moves an end only later")
+    block.add_argument("addresses", nargs="+", metavar="ADDR", help="an address, or a network as ADDRESS/LENGTH")
+    block.add_argument("--duration", default="30m", help="such as 45s, 2h, 1d; 0 means permanent (default: 30m)")
+    block.add_argument(
+        "--action", choices=("drop", "reject", "log", "rate_limit"), default="drop", help="(default: drop)"
+    )
+    block.add_argument(
+        "--target", choices=("source", "destination", "both"), default="source", help="(default: source)"
+    )
+    block.add_argument("--rule", default="manual", help="the name of the rule (default: manual)")
+    block.add_argument("--reason", default="", help="why, in your words")
+
+    unblock = names.add_parser("unblock", parents=[common], help="lift blocks, of whatever rule")
+    unblock.add_argument("addresses", nargs="+", metavar="ADDR", help="exactly as it was blocked")
+
+    whitelist = names.add_parser("whitelist", help="what no block may touch")
+    steps = whitelist.add_subparsers(dest="step", required=True, metavar="add|remove|list")
+    add = steps.add_parser("add", parents=[common], help="add addresses; lifts blocks inside them")
+    add.add_argument("addresses", nargs="+", metavar="ADDR", help="an address, or a network as ADDRESS/LENGTH")
+    add.add_argument("--comment", default="", help="why, in your words")
+    remove = steps.add_parser("remove", parents=[common], help="remove addresses")
+    remove.add_argument("addresses", nargs="+", metavar="ADDR", help="exactly as it was added")
+    steps.add_parser("list", parents=[common, printing], help="list the whitelist and the protected addresses")
+
+    flush = names.add_parser("flush", parents=[common], help="lift all blocks; chain and whitelist stay")
+    flush.add_argument("--rule", default=None, metavar="NAME", help="only the blocks of this rule")
+
+    names.add_parser("version", parents=[printing], help="print the version")
+    return parser

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kernel as the watcher uses it, and a stand-in for dry runs that changes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from .config import Config
+from .firewall import host
+from .firewall.address import Network, parse_network
+from .firewall.entry import Block, Entry, Origin
+from .firewall.errors import FirewallError
+from .firewall.firewall import Firewall
+from .firewall.plan import Guard, Result, WhitelistItem
+from .recorder import Recorder
+
+
+def own_addresses() -> list[Network]:
+    """The addresses of this host's interfaces."""
+    return [network for network, why in host.protected().items() if why == "own address"]
+
+
+class Enforcement:
+    """The chain of the configuration, seen through a mirror that is read once. Methods raise FirewallError."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._firewall = Firewall(
+            chain=config.chain,
+            families=config.families,
+            hooks=config.hooks,
+            origin=Origin.WATCHER,
+            keep_mirror=True,
+        )
+        self.standing: Callable[[Block], Entry | None] = self._firewall.standing
+        self.guard: Callable[[Network], Guard | None] = self._firewall.guard
+        self.guards_near: Callable[[Network], bool] = self._firewall.guards_near
+
+    def prepare(self) -> list[str]:
+        """Make or repair the chain, put the configured whitelist in force; returns what the operator should know."""
+        return [*self._firewall.warnings(), *self._firewall.ensure().warnings, *self._whitelist()]
+
+    def adopt(self, config: Config) -> list[str]:
+        """Put another configuration's whitelist in force, and look for the host's addresses again."""
+        self._config = config
+        return [*self._whitelist(), *self._firewall.ensure().warnings]
+
+    def families(self) -> tuple[str, ...]:
+        """The families that can be blocked here."""
+        return tuple(each for each in self._config.families if each == "ipv4" or host.has_ipv6())
+
+    def own(self) -> list[Network]:
+        return own_addresses()
+
+    def entries(self) -> list[Entry]:
+        """All blocks in force."""
+        return self._firewall.entries()
+
+    def active(self) -> int:
+        """How many blocks are in force."""
+        return len(self._firewall.entries())
+
+    def block(self, blocks: Iterable[Block]) -> Result:
+        """Put blocks in force in one pass."""
+        return self._firewall.block(blocks)
+
+    def lift_own(self) -> list[Entry]:
+        """Lift the blocks that the watcher made, and no others; returns them."""
+        forms: dict[tuple[object, ...], list[Block]] = {}
+        for entry in self._firewall.entries():
+            if entry.origin is Origin.WATCHER:
+                forms.setdefault(entry.block[1:3], []).append(entry.block)
+        lifted: list[Entry] = []
+        for blocks in forms.values():
+            first = blocks[0]
+            networks = [block.network for block in blocks]
+            result = self._firewall.unblock(networks, action=first.action, directions=(first.direction,))
+            lifted += result.unblocked
+        return lifted
+
+    def close(self) -> None:
+        self._firewall.close()
+
+    def _whitelist(self) -> list[str]:
+        config, families = self._config, self.families()
+        configured = Firewall(chain=config.chain, families=families, hooks=config.hooks, origin=Origin.CONFIG)
+        items = [WhitelistItem(network) for network in config.whitelist if network.family in families]
+        try:
+            return configured.whitelist(items, state="exact").warnings
+        finally:
+            configured.close()
+
+
+class Rehearsal(Recorder):
+    """What a dry run has in force: nothing real, but guarded by what is."""
+
+    def __init__(self, config: Config, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        super().__init__()
+        self._guard_by(config)
+
+    def prepare(self) -> list[str]:
+        return []
+
+    def adopt(self, config: Config) -> list[str]:
+        self._guard_by(config)
+        return []
+
+    def families(self) -> tuple[str, ...]:
+        return self._families
+
+    def own(self) -> list[Network]:
+        return own_addresses()
+
+    def entries(self) -> list[Entry]:
+        return []
+
+    def lift_own(self) -> list[Entry]:
+        return []
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def block(self, blocks: Iterable[Block]) -> Result:
+        """Record the blocks as if they were in force from now on."""
+        result = Result()
+        now = self._clock()
+        for block in blocks:
+            result.blocked.append(self.put(block, now))
+        return result
+
+    def active(self) -> int:
+        return self.in_force(self._clock())
+
+    def _guard_by(self, config: Config) -> None:
+        self._families = config.families
+        self.guard_by(whitelist=(*config.whitelist, *_kernel_whitelist(config)), protected=host.protected())
+
+
+def _kernel_whitelist(config: Config) -> list[Network]:
+    """What is whitelisted in the kernel, as far as this user may look."""
+    firewall = Firewall(chain=config.chain, families=config.families, origin=Origin.WATCHER)
+    try:
+        items = firewall.info(("whitelist",)).whitelist_dict()
+        return [parse_network(item["address"]) for item in items if item["origin"] != Origin.PROTECTED.value]
+    except FirewallError:
+        return []
+    finally:
+        firewall.close()

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the bytes of a log to decisions, with no clock, file or socket of its own.
+
+The service drives it with what has just been written, the replay with recorded files: the same code decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from .config import Config
+from .events import eve, fastlog
+from .events.event import Event, LineError
+from .events.offender import resolve
+from .events.tail import Chunk
+from .firewall.address import Network, NetworkSet
+from .firewall.entry import Action, Block, Direction, Entry, Origin
+from .metrics import Metrics
+from .policy import Decision, Enforcer, Guard, Outcome, Terms, decide
+from .rules.engine import Engine
+
+REPEAT_SECONDS = 60.0
+"""A skip of the same address, rule and reason is one line in this time."""
+
+_MANY_SKIPS = 65_536
+_MANY_TYPES = 64
+
+_Key = tuple[Network, Action, Direction]
+
+
+class Batch(NamedTuple):
+    """What a batch of lines comes to, in the order of the lines.
+
+    `decisions` are those that have an effect or a line of their own; `alerts` has one decision for each alert that
+    a rule hit; `repeats` the first hit on each entry that was in force before the batch.
+    """
+
+    decisions: list[Decision]
+    alerts: list[Decision]
+    repeats: list[Decision]
+
+
+class Pipeline:
+    """Decodes, matches and decides; what it remembers are the thresholds' counts and recent skips."""
+
+    def __init__(
+        self,
+        config: Config,
+        engine: Engine,
+        enforcer: Enforcer,
+        *,
+        own: Iterable[Network] = (),
+        metrics: Metrics | None = None,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        """`own` are the host's addresses beside `home_net`; `report` is told the first bad line of each kind."""
+        self.metrics = metrics or Metrics()
+        self._engine = engine
+        self._view = _View(enforcer)
+        fail_closed = config.intel.fail_policy == "closed"
+        self._terms = Terms(config.ipv6_prefix, config.spoof_guard, fail_closed, config.families)
+        self._home_net = config.home_net
+        self._proxies = NetworkSet(config.trusted_proxies)
+        self._report = report or _ignore
+        self._reported: set[str] = set()
+        self._repeats = _Repeats()
+        self._time = 0.0
+        self.own = own
+
+    @property
+    def own(self) -> Iterable[Network]:
+        """The host's own addresses: what they start is outbound."""
+        return self._own
+
+    @own.setter
+    def own(self, networks: Iterable[Network]) -> None:
+        self._own = tuple(networks)
+        self._inside = NetworkSet((*self._home_net, *self._own))
+
+    def process(self, chunks: Iterable[Chunk], *, now: float | None) -> Batch:
+        """Decide all lines of the chunks, at the time `now` (epoch seconds), or each at its event's own time."""
+        batch = Batch([], [], [])
+        self._view.clear()
+        seen: dict[bytes, int] = {}
+        for chunk in chunks:
+            if chunk.discarded:
+                self._invalid("length", "too long, torn, or NUL bytes", chunk.path, chunk.discarded)
+            fast = chunk.format == "fast"
+            decode = fastlog.decode if fast else eve.decode
+            needs, type_of = self._engine.needs, eve.event_type_of
+            wanted: dict[bytes, bool] = {}
+            for line in chunk.data.split(b"\n"):
+                if not line:
+                    continue
+                if not fast:
+                    kind = type_of(line)
+                    if kind is not None:
+                        use = wanted.get(kind)
+                        if use is None:
+                            use = wanted[kind] = needs(kind.decode("utf-8", "replace"))
+                        if not use:
+                            seen[kind] = seen.get(kind, 0) + 1
+                            continue
+                try:
+                    event = decode(line)
+                except LineError as error:
+                    self._invalid(error.kind, error.text, chunk.path)
+                    continue
+                self._event(event, batch, now, stamped=not fast)
+        for kind, count in seen.items():
+            self._count(kind.decode("utf-8", "replace"), count)
+        return batch
+
+    def _event(self, event: Event, batch: Batch, now: float | None, *, stamped: bool) -> None:
+        self._count(event.type, 1)
+        time = event.time
+        if time is None:
+            time = self._time if now is None else now
+            stamped = False
+        self._time = self.metrics.last_event = time
+        if not self._engine.needs(event.type):
+            return
+        record = event.record
+        resolution = resolve(record, self._inside, self._proxies)
+        record.pop("offender", None)
+        if resolution.address is not None:
+            record["offender"] = str(resolution.address)
+        hits = self._engine.feed(event.type, record, time)
+        if not hits:
+            return
+        first: Decision | None = None
+        for hit in hits:
+            self.metrics.rule_hits[hit.rule.name] += 1
+            for action in hit.rule.actions:
+                decision = decide(
+                    hit, action, resolution, self._view, self._terms, now=time if now is None else now, stamped=stamped
+                )
+                self._file(decision, batch, time if now is None else now)
+                first = first or decision
+        if first is not None and event.type == "alert":
+            batch.alerts.append(first)
+
+    def _file(self, decision: Decision, batch: Batch, now: float) -> None:
+        outcome, block = decision.outcome, decision.block
+        if outcome is Outcome.SKIPPED:
+            self._skip(decision, batch, now)
+        elif outcome is Outcome.ACTIVE:
+            self.metrics.duplicates_skip += 1
+            if block is not None and self._view.first_repeat(block):
+                batch.repeats.append(decision)
+        elif block is not None:
+            self._view.put(block, now)
+            batch.decisions.append(decision)
+
+    def _skip(self, decision: Decision, batch: Batch, now: float) -> None:
+        word = decision.reason.partition(":")[0]
+        self.metrics.skips[word] += 1
+        if word == "whitelist":
+            self.metrics.whitelist_skip += 1
+        # How old a stale event is differs from line to line; the rest of a reason is what makes it another one.
+        reason = word if word == "stale" else decision.reason
+        if self._repeats.is_new((decision.ip, decision.rule, reason), now):
+            batch.decisions.append(decision)
+
+    def _count(self, kind: str, count: int) -> None:
+        events = self.metrics.events
+        if kind not in events and len(events) >= _MANY_TYPES:
+            kind = "other"
+        events[kind] += count
+
+    def _invalid(self, kind: str, text: str, path: str, count: int = 1) -> None:
+        self.metrics.lines_invalid += count
+        if kind not in self._reported:
+            self._reported.add(kind)
+            self._report(f"{path}: a line was skipped: {text}; further ones of this kind are only counted")
+
+
+class _View:
+    """What is in force, with the blocks decided earlier in the same batch on top."""
+
+    def __init__(self, enforcer: Enforcer) -> None:
+        self._enforcer = enforcer
+        self._fresh: dict[_Key, Entry] = {}
+        self._repeated: set[_Key] = set()
+        self.guard: Callable[[Network], Guard | None] = enforcer.guard
+        self.guards_near: Callable[[Network], bool] = enforcer.guards_near
+
+    def clear(self) -> None:
+        self._fresh.clear()
+        self._repeated.clear()
+
+    def standing(self, block: Block) -> Entry | None:
+        return self._fresh.get(block[:3]) or self._enforcer.standing(block)
+
+    def put(self, block: Block, now: float) -> None:
+        end = now + block.duration if block.duration else None
+        self._fresh[block[:3]] = Entry(block, Origin.WATCHER, now, end)
+
+    def first_repeat(self, block: Block) -> bool:
+        """Whether this is the batch's first hit on an entry that stood before it."""
+        key = block[:3]
+        if key in self._fresh or key in self._repeated:
+            return False
+        self._repeated.add(key)
+        return True
+
+
+class _Repeats:
+    """Which skips had a line less than a minute ago; two generations, so it never holds much more than that."""
+
+    def __init__(self) -> None:
+        self._young: dict[tuple[Any, ...], float] = {}
+        self._old: dict[tuple[Any, ...], float] = {}
+        self._since = 0.0
+
+    def is_new(self, key: tuple[Any, ...], now: float) -> bool:
+        if abs(now - self._since) >= REPEAT_SECONDS or len(self._young) >= _MANY_SKIPS:
+            self._old, self._young, self._since = self._young, {}, now
+        last = self._young.get(key)
+        if last is None:
+            last = self._old.get(key)
+        if last is not None and abs(now - last) < REPEAT_SECONDS:
+            return False
+        self._young[key] = now
+        return True
+
+
+def _ignore(_text: str) -> None:
+    pass

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a recorded log would have led to: the watcher's own pipeline over files, by the events' own clock.
+
+It touches nothing and depends on nothing of the machine: only `home_net` is inside, only special networks are
+protected, and no provider is asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .config import Config
+from .events.tail import Chunk
+from .firewall.address import parse_network
+from .firewall.duration import format_duration
+from .firewall.host import _SPECIAL
+from .journal import iso_time, quoted
+from .metrics import Metrics
+from .pipeline import Pipeline
+from .policy import Decision, Outcome
+from .recorder import Recorder
+from .rules.engine import Engine
+from .rules.load import RuleSet
+
+MAX_LINE = 1 << 20
+"""A longer line is skipped, as the live watcher does."""
+
+_STEP = 1 << 20
+_TIMELINE_WIDTH = 60
+_TIMELINE_ROWS = 20
+
+
+@dataclass
+class Summary:
+    """What a replay counted."""
+
+    metrics: Metrics = field(default_factory=Metrics)
+    decisions: Counter[str] = field(default_factory=Counter)
+    by_rule: Counter[tuple[str, str]] = field(default_factory=Counter)
+    offenders: Counter[str] = field(default_factory=Counter)
+    moments: list[float] = field(default_factory=list)
+
+    def add(self, decision: Decision) -> None:
+        self.decisions[decision.action] += 1
+        if decision.outcome is not Outcome.SKIPPED:
+            self.by_rule[decision.rule, decision.action] += 1
+            self.offenders[decision.ip] += 1
+            self.moments.append(decision.time)
+
+
+def replay(
+    paths: list[Path],
+    config: Config,
+    rules: RuleSet,
+    *,
+    log_format: str = "auto",
+    on_decision: Callable[[Decision], None],
+    report: Callable[[str], None],
+) -> Summary:
+    """Feed the files, one after the other, and call `on_decision` for each decision. Raises OSError."""
+    summary = Summary()
+    recorder = Recorder()
+    special = {parse_network(text): why for text, why in _SPECIAL}
+    recorder.guard_by(whitelist=config.whitelist, protected=special)
+    pipeline = Pipeline(config, Engine(rules), recorder, metrics=summary.metrics, report=report)
+    for path in paths:
+        for chunk in chunks(path, log_format):
+            for decision in pipeline.process([chunk], now=None).decisions:
+                if decision.block is not None:
+                    recorder.put(decision.block, decision.time)
+                summary.add(decision)
+                on_decision(decision)
+    return summary
+
+
+def chunks(path: Path, log_format: str = "auto") -> Iterator[Chunk]:
+    """The whole lines of a file in steps of bounded size, an unfinished last line included. Raises OSError."""
+    with path.open("rb") as stream:
+        while data := stream.read(_STEP):
+            data += stream.readline(MAX_LINE + 1)
+            if log_format == "auto":
+                log_format = "eve" if data.lstrip().startswith((b"{", b"@")) else "fast"
+            last = data.rfind(b"\n", 0, len(data) - 1) + 1
+            discarded = len(data) - last > MAX_LINE  # only the line across the step's end can be that long
+            if discarded:
+                rest, data = data[last:], data[:last]
+                while rest and not rest.endswith(b"\n"):
+                    rest = stream.readline(MAX_LINE)
+            elif not data.endswith(b"\n"):
+                data += b"\n"
+            yield Chunk(log_format, str(path), data, int(discarded))
+
+
+def to_dict(decision: Decision) -> dict[str, Any]:
+    """A decision as `replay --json` prints it."""
+    return {
+        "ts": iso_time(decision.time),
+        "action": decision.action,
+        "ip": decision.ip,
+        "target": decision.target,
+        "rule": decision.rule,
+        "reason": decision.reason,
+        "duration": decision.duration,
+        "sid": decision.sid,
+        "msg": decision.msg,
+        "score": decision.score,
+        "sources": list(decision.sources),
+    }
+
+
+def to_json(decision: Decision) -> str:
+    return json.dumps(to_dict(decision), separators=(",", ":"))
+
+
+def to_text(decision: Decision) -> str:
+    """A decision as people read it, one line."""
+    length = ""
+    if decision.duration is not None:
+        length = f" for {format_duration(decision.duration)}" if decision.duration else " for ever"
+    signature = f" SID={decision.sid}" if decision.sid is not None else ""
+    message = f' "{quoted(decision.msg)}"' if decision.msg else ""
+    return (
+        f"{iso_time(decision.time)} {decision.action:<10} {decision.ip or '-'}{length}"
+        f" [{quoted(decision.reason)}] by {quoted(decision.rule)}{signature}{message}"
+    )
+
+
+def summary_lines(summary: Summary) -> list[str]:
+    """The summary and the timeline, for people."""
+    metrics = summary.metrics
+    acted = sum(count for action, count in summary.decisions.items() if action != "skip")
+    counts = (
+        f"{sum(metrics.events.values())} events",
+        f"{metrics.lines_invalid} lines that are none",
+        f"{sum(metrics.rule_hits.values())} hits of rules",
+        f"{acted} blocks and other actions",
+        f"{metrics.duplicates_skip} hits on what was blocked already",
+        f"{sum(metrics.skips.values())} refusals",
+    )
+    lines = ["", ", ".join(counts)]
+    if metrics.skips:
+        lines.append("refused: " + ", ".join(f"{count} {word}" for word, count in metrics.skips.most_common()))
+    for (rule, action), count in summary.by_rule.most_common():
+        lines.append(f"  {count:>7}  {action:<10}  {quoted(rule)}")
+    if summary.offenders:
+        top = ", ".join(f"{address} ({count})" for address, count in summary.offenders.most_common(5))
+        lines.append(f"most often: {top}")
+    return lines + _timeline(summary.moments)
+
+
+def _timeline(moments: list[float]) -> list[str]:
+    """When it happened: one bar for each part of the time, or one line for each moment if there are few."""
+    if not moments:
+        return []
+    first, last = min(moments), max(moments)
+    if first == last:
+        return [f"all at {iso_time(first)}"]
+    width = (last - first) / _TIMELINE_ROWS
+    counts = Counter(min(int((moment - first) / width), _TIMELINE_ROWS - 1) for moment in moments)
+    most = max(counts.values())
+    lines = ["", "when:"]
+    for row in range(_TIMELINE_ROWS):
+        count = counts.get(row, 0)
+        bar = "#" * max(1, count * _TIMELINE_WIDTH // most) if count else ""
+        lines.append(f"{iso_time(first + row * width)} {count:>6} {bar}".rstrip())
+    return lines

@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The running watcher: one loop over the logs' notifications, signals and timers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from . import VERSION
+from .config import Config
+from .enforcement import Enforcement, Rehearsal
+from .events.tail import Source, Tail
+from .expiry import Expiries
+from .firewall.errors import FirewallError
+from .journal import Journal, ending_lines
+from .loop import Loop
+from .metrics import Metrics
+from .notify import Notifier
+from .pipeline import Pipeline
+from .rules.engine import Engine
+from .rules.load import RuleSet
+from .state import State
+from .transaction import Transaction
+from .yamlfile import ConfigError
+
+STATUS_FILE = "status.json"
+
+STEP_BYTES = 1 << 20
+"""The most that is read, decided and committed in one go."""
+
+_STATUS_SECONDS = 1.0
+_CURSOR_SECONDS = 1.0
+_RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
+_FIXED = ("chain", "families", "hooks", "state_directory", "log_directory", "dry_run")
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+LoadAll = Callable[[], "tuple[Config, RuleSet]"]
+"""Reads configuration and rules; raises ConfigError."""
+
+
+class Service:
+    """A watcher from its start to its end. Use run() once, in the main thread."""
+
+    def __init__(
+        self,
+        load: LoadAll,
+        *,
+        dry_run: bool = False,
+        after: Callable[[str], None] = lambda step: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`after` is called with the name of each step of each batch that is done. Raises ConfigError."""
+        self._load = load
+        self._config, self._rules = load()
+        self._dry_run = dry_run or self._config.dry_run
+        self._clock = clock
+        self._notifier = Notifier()
+        self._metrics = Metrics()
+        self._journal = Journal(Path(self._config.log_directory), clock=clock)
+        self._state = State(Path(self._config.state_directory), report=self._error)
+        self._expiries = Expiries()
+        self._loop = Loop(_SIGNALS)
+        self._enforcement: Enforcement | Rehearsal = (
+            Rehearsal(self._config) if self._dry_run else Enforcement(self._config)
+        )
+        self._transaction = Transaction(
+            self._state,
+            self._journal,
+            self._metrics,
+            self._enforcement.block,
+            dry_run=self._dry_run,
+            clock=clock,
+            on_entries=self._expiries.add,
+            after=after,
+        )
+        self._pipeline = self._new_pipeline()
+        self._tail: Tail | None = None
+        self._watched = -1
+        self._attempts = 0
+        self._cursor_at = 0.0
+        self._cursor_due = False
+        self._status_at = 0.0
+        self._started_at = clock()
+
+    def run(self) -> None:
+        """Watch until SIGTERM or SIGINT. Raises StateError or FirewallError if it cannot begin."""
+        self._state.lock()
+        with self._loop:
+            try:
+                self._start()
+                while not self._loop.came(signal.SIGTERM, signal.SIGINT):
+                    if self._loop.take(signal.SIGHUP):
+                        self._reload()
+                    if not self._work():
+                        self._loop.wait()
+            finally:
+                self._stop()
+
+    # -- start and stop
+
+    def _start(self) -> None:
+        for warning in self._enforcement.prepare():
+            self._journal.say(warning, level="WARNING")
+        self._pipeline.own = self._enforcement.own()
+        self._expiries.add(self._enforcement.entries())
+        if self._transaction.resume():
+            self._journal.say("finished the batch that the last run had begun")
+        positions = self._state.positions()
+        self._tail = self._open_tail(positions)
+        if positions is None:
+            self._move_cursor()  # a kill from here on must not make the next start skip to the end again
+        self._arm_expiry()
+        if self._notifier.watchdog_seconds is not None:
+            self._watchdog(self._notifier.watchdog_seconds)
+        mode = " (dry run)" if self._dry_run else ""
+        own = len(self._expiries)
+        self._journal.say(f"ngfw {VERSION} watches{mode}: {len(self._rules)} rules, {own} blocks of its own in force")
+        self._notifier.ready(f"{len(self._rules)} rules in force")
+        self._write_status()
+
+    def _open_tail(self, positions: dict[str, Any] | None) -> Tail:
+        sources = [Source(source.path, source.format) for source in self._config.sources]
+        tail = Tail(sources, positions, self._config.start_at, report=self._warn)
+        self._loop.cancel("poll")
+        self._listen(tail)
+        return tail
+
+    def _listen(self, tail: Tail) -> None:
+        """Be woken by the tail's descriptor, or by a timer where it has none (any more)."""
+        descriptor = tail.fileno()
+        if descriptor != self._watched:
+            self._unlisten()
+            if descriptor >= 0:
+                self._loop.watch(descriptor, tail.drain_events)
+                self._watched = descriptor
+        if descriptor < 0 and not self._loop.has_timer("poll"):
+            self._loop.after("poll", self._config.poll_interval, _nothing)
+
+    def _unlisten(self) -> None:
+        if self._watched >= 0:
+            self._loop.unwatch(self._watched)
+            self._watched = -1
+
+    def _close_tail(self) -> None:
+        if self._tail is not None:
+            self._unlisten()
+            self._tail.close()
+            self._tail = None
+
+    def _stop(self) -> None:
+        self._notifier.stopping()
+        if self._tail is not None:
+            if not self._transaction.unfinished:
+                self._move_cursor()
+            if self._config.on_stop == "flush" and not self._dry_run:
+                self._flush()
+            self._write_status()
+            self._journal.say("stopped")
+        self._close_tail()
+        self._enforcement.close()
+        self._journal.close()
+        self._state.unlock()
+
+    def _flush(self) -> None:
+        try:
+            lifted = self._enforcement.lift_own()
+        except FirewallError as error:
+            self._error(f"on_stop: flush failed: {error}")
+            return
+        for entry in lifted:
+            self._metrics.blocks_removed += 1
+            self._journal.add_lines(ending_lines("unblock", entry, now=self._clock(), reason="on_stop: flush"))
+
+    # -- one step of work
+
+    def _work(self) -> bool:
+        """Do what there is to do; False if everything is done and it is time to wait."""
+        if self._transaction.unfinished:
+            if not self._loop.has_timer("retry"):
+                self._finish()
+            return not self._transaction.unfinished
+        tail = self._tail
+        if tail is None:
+            return False
+        chunks = tail.read(STEP_BYTES)
+        if not chunks:
+            self._listen(tail)
+            return False
+        batch = self._pipeline.process(chunks, now=self._clock())
+        if batch.decisions or batch.alerts or batch.repeats:
+            self._transaction.begin(batch, tail.positions())
+            self._finish()
+        else:
+            self._cursor_due = True
+            if time.monotonic() - self._cursor_at >= _CURSOR_SECONDS:
+                self._move_cursor()
+        self._touch_status()
+        return True
+
+    def _finish(self) -> None:
+        try:
+            self._transaction.finish()
+        except FirewallError as error:
+            self._metrics.errors += 1
+            if self._attempts == 0:
+                self._error(f"the kernel cannot be given the new blocks: {error}; trying again until it works")
+            pause = _RETRY_SECONDS[min(self._attempts, len(_RETRY_SECONDS) - 1)]
+            self._attempts += 1
+            self._loop.after("retry", pause, _nothing)
+            return
+        if self._attempts:
+            self._attempts = 0
+            self._journal.say("the kernel takes blocks again")
+        self._cursor_at, self._cursor_due = time.monotonic(), False
+        self._arm_expiry()
+
+    def _move_cursor(self) -> None:
+        """Keep how far was read, where no line had an effect; lines read twice after a kill have none either."""
+        if self._tail is None:
+            return
+        try:
+            self._state.move(self._tail.positions())
+        except OSError:
+            return  # the next batch with an effect reports it
+        self._cursor_at, self._cursor_due = time.monotonic(), False
+
+    # -- timers
+
+    def _arm_expiry(self) -> None:
+        moment = self._expiries.next()
+        if moment is None:
+            self._loop.cancel("expiry")
+        else:
+            self._loop.after("expiry", moment - self._clock() + 0.01, self._expire)
+
+    def _expire(self) -> None:
+        now = self._clock()
+        for entry in self._expiries.ended(now):
+            standing = self._enforcement.standing(entry.block)
+            if standing is not None and (standing.expires_at is None or standing.expires_at > now):
+                self._expiries.add([standing])  # somebody moved its end
+                continue
+            self._metrics.blocks_expired += 1
+            self._journal.add_lines(ending_lines("expire", entry, now=now, dry_run=self._dry_run))
+        self._arm_expiry()
+        self._touch_status()
+
+    def _watchdog(self, seconds: float) -> None:
+        self._notifier.watchdog()
+        self._loop.after("watchdog", seconds, partial(self._watchdog, seconds))
+
+    # -- reload
+
+    def _reload(self) -> None:
+        self._notifier.reloading()
+        self._journal.reopen()
+        try:
+            config, rules = self._load()
+        except ConfigError as error:
+            for problem in error.problems:
+                self._error(str(problem))
+            self._error("the configuration was not reloaded: correct this and reload; what was in force stays")
+        else:
+            self._adopt(config, rules)
+        self._notifier.ready(f"{len(self._rules)} rules in force")
+        self._write_status()
+
+    def _adopt(self, config: Config, rules: RuleSet) -> None:
+        fixed = [name for name in _FIXED if getattr(config, name) != getattr(self._config, name)]
+        if fixed:
+            self._warn(f"changes of {', '.join(fixed)} take effect at the next restart only")
+        config = replace(config, **{name: getattr(self._config, name) for name in fixed})
+        sources = config.sources
+        moved = (sources, config.poll_interval) != (self._config.sources, self._config.poll_interval)
+        self._config, self._rules = config, rules
+        try:
+            for warning in self._enforcement.adopt(config):
+                self._warn(warning)
+        except FirewallError as error:
+            self._error(f"the whitelist of the configuration could not be put into the kernel: {error}")
+        self._pipeline = self._new_pipeline()
+        self._pipeline.own = self._enforcement.own()
+        if moved and self._tail is not None:
+            positions = self._tail.positions()
+            self._close_tail()
+            self._tail = self._open_tail(positions)
+        self._journal.say(f"reloaded: {len(rules)} rules")
+
+    def _new_pipeline(self) -> Pipeline:
+        managed = replace(self._config, families=self._enforcement.families())
+        return Pipeline(managed, Engine(self._rules), self._enforcement, metrics=self._metrics, report=self._warn)
+
+    # -- reports
+
+    def _touch_status(self) -> None:
+        if not self._loop.has_timer("status"):
+            self._loop.after("status", self._status_at + _STATUS_SECONDS - time.monotonic(), self._write_status)
+
+    def _write_status(self) -> None:
+        """Write the counters for `ngfw status`, at most once a second and only after something happened."""
+        self._loop.cancel("status")
+        self._status_at = time.monotonic()
+        if self._cursor_due and not self._transaction.unfinished:
+            self._move_cursor()
+        self._metrics.active_blocks = self._enforcement.active()
+        self._metrics.source_lag_bytes = 0 if self._tail is None else self._tail.lag()
+        status = {
+            "version": VERSION,
+            "pid": os.getpid(),
+            "started_at": self._started_at,
+            "updated_at": self._clock(),
+            "dry_run": self._dry_run,
+            "rules": len(self._rules),
+            "last_event": self._metrics.last_event,
+            "counters": self._metrics.to_dict(),
+        }
+        fresh = self._state.directory / f"{STATUS_FILE}.new"
+        try:
+            fresh.write_text(json.dumps(status) + "\n", encoding="ascii")
+            os.replace(fresh, self._state.directory / STATUS_FILE)
+        except OSError:
+            pass  # no more than a display; what matters of a full disk is said elsewhere
+
+    def _warn(self, text: str) -> None:
+        self._journal.say(text, level="WARNING")
+
+    def _error(self, text: str) -> None:
+        self._metrics.errors += 1
+        self._journal.say(text, level="ERROR")
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ngfw.firewall.address import parse_network
+from ngfw.firewall.entry import Action, Block, Entry, Origin
+from ngfw.journal import (
+    ALERT_LOG,
+    ALERTS_JSON,
+    BLOCKS_LOG,
+    DAEMON_LOG,
+    MAX_HELD_BYTES,
+    Journal,
+    Lines,
+    decision_lines,
+    ending_lines,
+    iso_time,
+    missing,
+    quoted,
+    refused_lines,
+    text_line,
+)
+from ngfw.policy import Decision, Outcome
+
+STAMP = "2025-09-02 11:24:45"
+
+
+def decision(**changes: Any) -> Decision:
+    block = Block(parse_network("203.0.113.7"), duration=1800, rule_name="Ping", reason="RULE Ping")
+    values = {
+        "time": 1756812285.5,
+        "action": "block",
+        "ip": "203.0.113.7",
+        "target": "source",
+        "rule": "Ping",
+        "reason": "RULE Ping",
+        "duration": 1800,
+        "sid": 2000004,
+        "msg": "TEST ICMP Ping Detected",
+        "score": None,
+        "sources": (),
+        "outcome": Outcome.NEW,
+        "block": block,
+        "record": {
+            "event_type": "alert",
+            "src_ip": "203.0.113.7",
+            "src_port": 40000,
+            "dest_ip": "192.0.2.1",
+            "dest_port": 22,
+            "proto": "TCP",
+        },
+    }
+    values.update(changes)
+    return Decision(**values)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def journal(tmp_path: Path, said: list[str]) -> Journal:
+    return Journal(tmp_path / "log", clock=lambda: 1756812285.0, echo=said.append)
+
+
+@pytest.mark.feature("E1")
+def test_a_line_has_the_form_of_the_contract() -> None:
+    known = decision(score=0, reason="REPUTATION BLOCK (source=firehol)", ip="10.0.0.1")
+    assert text_line("BLOCKED", known, STAMP) == (
+        "2025-09-02 11:24:45 BLOCKED 10.0.0.1 (REPUTATION SCORE: 0) [REPUTATION BLOCK (source=firehol)] "
+        'SID=2000004 MSG="TEST ICMP Ping Detected"\n'
+    )
+    bare = decision(sid=None, msg=None, ip="")
+    assert text_line("ALERT", bare, STAMP) == (
+        '2025-09-02 11:24:45 ALERT - (REPUTATION SCORE: -) [RULE Ping] SID=- MSG=""\n'
+    )
+
+
+@pytest.mark.feature("E1")
+@pytest.mark.parametrize(
+    "message",
+    [
+        'x" SID=1 MSG="y',
+        'a\n2025-09-02 11:24:45 BLOCKED 192.0.2.1 (REPUTATION SCORE: 0) [x] SID=1 MSG=""',
+        "a\r\x0b\x0c\x1b[2J\x00\x85\u2028\u2029b",
+        "\udfff\ud800 lone",
+        "\u202etxt.exe \u2066 turned around",
+        "back\\slash\\",
+        "%s {0} %(x)s",
+    ],
+)
+def test_no_message_forges_a_line(journal: Journal, tmp_path: Path, message: str) -> None:
+    entry = decision(msg=message, reason=f"RULE {message}")
+    lines = decision_lines(entry, now=1756812285.0, stamp=STAMP, dry_run=False)
+    journal.append({ALERT_LOG: text_line("ALERT", entry, STAMP), BLOCKS_LOG: lines.text, ALERTS_JSON: lines.record})
+    journal.say(message)
+    for name in (ALERT_LOG, BLOCKS_LOG, DAEMON_LOG):
+        content = (tmp_path / "log" / name).read_bytes()
+        assert content.count(b"\n") == 1
+        text = content.decode("utf-8")
+        assert len(text.splitlines()) == 1
+        assert not any(character < " " or "\x7f" <= character <= "\x9f" for character in text[:-1])
+    text = lines.text.rstrip("\n")
+    assert text.endswith(f'MSG="{quoted(message)}"')
+    assert re.search(r'(?<!\\)(\\\\)*"', quoted(message)) is None  # every quote inside is escaped
+    assert text.split(' MSG="')[0].endswith("SID=2000004")
+    assert json.loads(lines.record)["msg"] == message
+
+
+@pytest.mark.feature("E2")
+def test_alerts_json_has_the_fields_of_the_contract() -> None:
+    lines = decision_lines(decision(), now=1756812290.0, stamp=STAMP, dry_run=False)
+    text = (
+        "ts ip action target rule reason score sources sid msg duration expires_at event_type src_ip src_port "
+        "dest_ip dest_port proto dry_run"
+    )
+    assert " ".join(json.loads(lines.record)) == text
+    fields = json.loads(lines.record)
+    assert fields["ts"] == "2025-09-02T11:24:45.500Z"
+    assert fields["expires_at"] == "2025-09-02T11:54:50.000Z"
+    assert (fields["action"], fields["duration"], fields["src_port"]) == ("block", 1800, 40000)
+
+
+@pytest.mark.feature("E2")
+def test_verbs_follow_the_outcome() -> None:
+    longer = decision(outcome=Outcome.EXTENDED)
+    skipped = decision(outcome=Outcome.SKIPPED, block=None, action="skip", reason="outbound", duration=None)
+    limit = decision(action="rate_limit", block=Block(parse_network("203.0.113.7"), Action.RATE_LIMIT))
+    permanent = decision(block=Block(parse_network("203.0.113.7"), duration=0), duration=0)
+
+    def lines(value: Decision) -> Lines:
+        return decision_lines(value, now=0.0, stamp=STAMP, dry_run=False)
+
+    assert " EXTENDED 203.0.113.7 " in lines(longer).text
+    assert json.loads(lines(longer).record)["action"] == "extend"
+    assert lines(skipped).text == ""
+    assert json.loads(lines(skipped).record)["expires_at"] is None
+    assert lines(limit).text == ""
+    assert json.loads(lines(permanent).record)["expires_at"] is None
+    refused = refused_lines(lines(longer), "whitelist: 203.0.113.0/24")
+    assert refused.text == ""
+    assert json.loads(refused.record)["action"] == "skip"
+    assert json.loads(refused.record)["reason"] == "whitelist: 203.0.113.0/24"
+
+
+@pytest.mark.feature("D1", "E2")
+def test_ends_of_blocks() -> None:
+    entry = Entry(Block(parse_network("2001:db8::/64"), reason="RULE Ping"), Origin.WATCHER, 0.0, 1800.0)
+    expired = ending_lines("expire", entry, now=1800.0)
+    assert " EXPIRED 2001:db8::/64 (REPUTATION SCORE: -) [RULE Ping] SID=- " in expired.text
+    assert json.loads(expired.record)["action"] == "expire"
+    lifted = ending_lines("unblock", entry, now=5.0, reason="on_stop: flush")
+    assert " UNBLOCKED 2001:db8::/64 (REPUTATION SCORE: -) [on_stop: flush]" in lifted.text
+
+
+def test_hostile_values_of_a_record_stay_json() -> None:
+    record = {"src_port": float("nan"), "proto": ["x"], "src_ip": "y" * 1_000_000, "dest_port": 10**40}
+    fields = json.loads(decision_lines(decision(record=record), now=1e300, stamp=STAMP, dry_run=True).record)
+    assert fields["src_port"] is None
+    assert fields["proto"] is None
+    assert len(fields["src_ip"]) <= 256
+    assert fields["dry_run"] is True
+
+
+@pytest.mark.parametrize("moment", [float("inf"), -1e18, 1e18])
+def test_impossible_times_are_no_crash(moment: float) -> None:
+    assert iso_time(moment).endswith("Z")
+
+
+@pytest.mark.feature("E3")
+def test_reopen_follows_a_rotation(journal: Journal, tmp_path: Path) -> None:
+    path = tmp_path / "log" / BLOCKS_LOG
+    journal.append({BLOCKS_LOG: "one\n"})
+    path.rename(path.with_suffix(".log.1"))
+    journal.append({BLOCKS_LOG: "two\n"})
+    journal.reopen()
+    journal.append({BLOCKS_LOG: "three\n"})
+    assert path.with_suffix(".log.1").read_text() == "one\ntwo\n"
+    assert path.read_text() == "three\n"
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.feature("E3")
+def test_a_full_disk_is_said_once_and_caught_up(
+    journal: Journal, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    room = [5]
+
+    def write(descriptor: int, data: bytes) -> int:
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(BLOCKS_LOG):
+            if not room[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            data, room[0] = data[: room[0]], room[0] - len(data[: room[0]])
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    for number in range(3):
+        journal.append({BLOCKS_LOG: f"line {number}\n"})
+    assert len([text for text in said if "make room" in text]) == 1
+    assert journal.marks()[BLOCKS_LOG] is None
+    monkeypatch.setattr(os, "write", real)
+    journal.append({BLOCKS_LOG: "line 3\n"})
+    assert (tmp_path / "log" / BLOCKS_LOG).read_text() == "".join(f"line {number}\n" for number in range(4))
+    assert "is written again" in said[-1]
+
+
+def test_what_is_held_of_an_unwritable_log_is_bounded(journal: Journal, tmp_path: Path, said: list[str]) -> None:
+    (tmp_path / "log").write_text("a file where the directory should be")
+    line = "x" * 1000 + "\n"
+    for _ in range(5):
+        journal.append({BLOCKS_LOG: line * 1200})
+    (tmp_path / "log").unlink()
+    journal.append({BLOCKS_LOG: "last\n"})
+    content = (tmp_path / "log" / BLOCKS_LOG).read_text()
+    assert MAX_HELD_BYTES - 2000 < len(content) <= MAX_HELD_BYTES + 5
+    assert content.endswith("\n")
+    assert any("bytes were dropped" in text for text in said)
+
+
+def test_a_link_in_place_of_a_log_is_not_followed(journal: Journal, tmp_path: Path, said: list[str]) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / BLOCKS_LOG).symlink_to(victim)
+    journal.append({BLOCKS_LOG: "line\n"})
+    assert victim.read_text() == ""
+    assert "cannot write" in said[0]
+
+
+WANTED = b"one\ntwo\ntwo\nthree\n"
+
+
+@pytest.mark.feature("A2")
+@pytest.mark.parametrize(
+    ("present", "complete", "rest"),
+    [
+        (b"", True, WANTED),
+        (b"one\n", True, b"two\ntwo\nthree\n"),
+        (b"one\nsomebody else\ntwo\n", True, b"two\nthree\n"),
+        (WANTED, True, b""),
+        (WANTED + b"later\n", True, b""),
+        (b"one\ntw", True, b"o\ntwo\nthree\n"),
+        (b"one\ntw", False, b"two\ntwo\nthree\n"),
+        (b"one\nsomebody's ha", True, b"\ntwo\ntwo\nthree\n"),
+    ],
+)
+def test_missing_is_what_is_not_there(present: bytes, complete: bool, rest: bytes) -> None:
+    assert missing(WANTED, present, complete=complete) == rest
+
+
+def test_since_finds_a_rotated_file(journal: Journal, tmp_path: Path) -> None:
+    journal.append({BLOCKS_LOG: "one\n"})
+    mark = journal.marks()[BLOCKS_LOG]
+    journal.append({BLOCKS_LOG: "two\n"})
+    assert journal.since(BLOCKS_LOG, mark) == (b"two\n", True)
+    path = tmp_path / "log" / BLOCKS_LOG
+    path.rename(f"{path}.1")
+    assert journal.since(BLOCKS_LOG, mark) == (b"two\n", False)
+    journal.reopen()
+    assert journal.since(BLOCKS_LOG, mark) == (b"two\n", False)
