@@ -15,7 +15,6 @@ IPV6 = "ipv6"
 FAMILIES = (IPV4, IPV6)
 
 _MAPPED = bytes(10) + b"\xff\xff"
-_BITS = {IPV4: 32, IPV6: 128}
 
 
 class Network(NamedTuple):
@@ -140,22 +139,26 @@ class NetworkSet:
 
     def __init__(self, networks: Iterable[Network] = ()) -> None:
         self._networks = frozenset(networks)
-        self._lengths = {
-            bits // 8: sorted({n.prefix for n in self._networks if len(n.packed) * 8 == bits})
-            for bits in _BITS.values()
-        }
+        self._lengths: dict[int, list[tuple[int, int, dict[int, Network]]]] = {4: [], 16: []}
+        by_length: dict[tuple[int, int], dict[int, Network]] = {}
+        for network in self._networks:
+            size = len(network.packed)
+            value = int.from_bytes(network.packed, "big") >> size * 8 - network.prefix
+            by_length.setdefault((size, network.prefix), {})[value] = network
+        for (size, prefix), members in sorted(by_length.items(), key=lambda item: item[0]):
+            self._lengths[size].append((prefix, size * 8 - prefix, members))
         self._sorted: list[Network] | None = None
 
     def covering(self, network: Network) -> Network | None:
         """The widest of these networks that wholly contains `network`, or None."""
         packed, prefix = network
-        members = self._networks
-        for length in self._lengths[len(packed)]:
+        value = int.from_bytes(packed, "big")
+        for length, spare, members in self._lengths[len(packed)]:
             if length > prefix:
                 return None
-            candidate = Network(mask(packed, length), length)
-            if candidate in members:
-                return candidate
+            found = members.get(value >> spare)
+            if found is not None:
+                return found
         return None
 
     def overlaps(self, network: Network) -> bool:
@@ -165,7 +168,7 @@ class NetworkSet:
     def inside(self, network: Network) -> Network | None:
         """The first of these networks that lies wholly inside `network`, or None."""
         lengths = self._lengths[len(network.packed)]
-        if not lengths or lengths[-1] < network.prefix:
+        if not lengths or lengths[-1][0] < network.prefix:
             return None
         if self._sorted is None:
             self._sorted = sorted(self._networks)

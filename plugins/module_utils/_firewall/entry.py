@@ -142,6 +142,7 @@ def rate_unit_seconds(rate: str) -> tuple[int, int]:
     return int(number), _UNITS[unit[0]][1]
 
 
+@lru_cache(maxsize=256)
 def encode_comment(note: Note) -> str:
     """The comment of a block's entry: the fields of the note, parted by tabs; the reason is cut to what fits.
 

@@ -144,15 +144,15 @@ class IpSets:
         names = attribute(_SETNAME, first.encode() + b"\0") + attribute(_TYPENAME, second.encode() + b"\0")
         self._execute(_SWAP, names, f"swap the sets {first} and {second}")
 
-    def add(self, name: str, entries: Iterable[SetEntry]) -> list[Rejected]:
-        """Add entries, or give those that are there a new time-out and comment.
+    def add(self, name: str, entries: Iterable[tuple[Network, int, str]]) -> list[Rejected]:
+        """Add entries (network, time-out in seconds, comment), or give those that are there a new time-out and comment.
 
         Returns the entries that the kernel refused; all others are in.
         """
         comments: dict[str, bytes] = {}
         encoded = []
         networks = []
-        for network, timeout, comment, _packets, _bytes in entries:
+        for network, timeout, comment in entries:
             tail = comments.get(comment)
             if tail is None:
                 tail = comments[comment] = attribute(_COMMENT, comment.encode() + b"\0") if comment else b""
@@ -178,7 +178,7 @@ class IpSets:
             self._netlink = None
 
     def _each(self, command: int, name: str, networks: Sequence[Network], encoded: Sequence[bytes]) -> list[Rejected]:
-        """Send entries in messages of some hundred. At an error the kernel stops and names the entry: go on after it."""
+        """Send entries in messages of some hundred. At an error the kernel stops and names its entry: go on there."""
         head = _GENERIC + _PROTOCOL_SIX + attribute(_SETNAME, name.encode() + b"\0") + _LINENO_HEAD
         rejected = []
         start, size = 0, _PER_MESSAGE

@@ -206,7 +206,7 @@ def _end(entry: SetEntry, now: float) -> float | None:
     return float(exact) if abs(exact - (now + entry.timeout)) < 2 else now + entry.timeout
 
 
-def _timed(entries: Entries, now: float) -> Iterator[SetEntry]:
+def _timed(entries: Entries, now: float) -> Iterator[tuple[Network, int, str]]:
     for network, held in entries.items():
         timeout = 0 if held.expires_at is None else max(1, round(held.expires_at - now))
-        yield SetEntry(network, timeout, held.comment)
+        yield network, timeout, held.comment
