@@ -78,9 +78,9 @@ def parse_time(text: str) -> float | None:
     minute = _minute(text[:17])
     if minute is None:
         return None
-    rest = text[17:26]
-    if len(rest) == 9 and rest[2] == "." and rest[:2].isdigit() and rest[3:].isdigit():
-        seconds, offset = float(rest), _zone(text[26:])
+    rest, offset = text[17:26], _zone(text[26:])
+    if offset is not None and rest[2:3] == "." and rest[:2].isdigit() and rest[3:].isdigit():
+        seconds = float(rest)
     else:
         match = _TIME.fullmatch(text)
         if match is None:

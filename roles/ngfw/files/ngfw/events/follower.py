@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from . import rotation
@@ -63,6 +63,8 @@ class Follower:
     def resume(self, mark: Mark) -> None:
         """Go on where an earlier run stopped, in the marked file whatever its name is now."""
         self._mark = mark
+        if not mark.length:
+            return  # nothing had been seen in it: whatever is there and newer is read by look()
         file = rotation.find(mark, self.path)
         if file is not None:
             self._current = self._open(file, mark.offset)
@@ -98,6 +100,8 @@ class Follower:
             try:
                 # Before the read, so that its finding no more is later than the successor's first bytes.
                 superseded = self._next is not None and self._next.size() > 0
+                if current.blank and current.size() and self._go_back(current):
+                    continue
                 lines = current.read(limit)
             except TruncatedError:
                 self._truncated(current)
@@ -115,6 +119,10 @@ class Follower:
             if torn:
                 self._report(f"{current.path}: ends in the middle of a line, which is left out")
                 return Lines(b"", 1, 0, True)
+
+    def before(self, limit: int) -> Iterator[bytes]:
+        """Whole lines that precede the position in the current file."""
+        return self._current.before(limit) if self._current is not None else iter(())
 
     def mark(self) -> Mark | None:
         """How far all that read() returned reaches; None if there never was a file."""
@@ -164,17 +172,30 @@ class Follower:
 
     def _successor(self, place: Candidate | None) -> Candidate | None:
         """The oldest unread file since the current one; at last what the path leads to, even if still empty."""
-        since = self._since()
-        if since is not None:
-            for file in rotation.rotated(self.path):
-                if file.size and file.changed >= since and not (place and file.key == place.key) and self._unread(file):
-                    return file
+        earlier = self._earlier(place)
+        if earlier is not None:
+            return earlier
         return place if place is not None and self._unread(place) else None
 
-    def _since(self) -> int | None:
-        if self._current is not None:
-            return self._current.changed
-        return self._mark.changed if self._mark is not None else None
+    def _earlier(self, place: Candidate | None) -> Candidate | None:
+        """The oldest unread file beside the path that was written to since the current one was."""
+        known = self._current or self._mark
+        for file in rotation.rotated(self.path) if known is not None else ():
+            if known is None or file.changed < known.changed or not file.size:
+                continue
+            if not (place and file.key == place.key) and self._unread(file) and not self._ledger.is_copy(file):
+                return file
+        return None
+
+    def _go_back(self, current: LogFile) -> bool:
+        """Before the first bytes of a file that was empty: read what was copied from it before a truncation."""
+        earlier = self._earlier(None)
+        file = self._open(earlier) if earlier is not None else None
+        if file is None:
+            return False
+        self._replace_next(None)
+        self._current, self._next = file, current
+        return True
 
     def _unread(self, file: Candidate) -> bool:
         """Whether nobody reads it now and it holds more than was read of it before."""

@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ class Mark(NamedTuple):
     """How far a file has been delivered, in a form that outlives the process.
 
     `offset` is the start of the first line not delivered, `changed` the file's mtime in nanoseconds when that was
-    noted, `head` the SHA-256 (hex) of the file's first `length` bytes.
+    noted, `head` the SHA-256 (hex) of the file's first `length` bytes, which may not have been delivered yet.
     """
 
     device: int
@@ -63,7 +63,7 @@ class Mark(NamedTuple):
             return None
         device, inode, offset, changed, length = numbers
         mark = cls(device, inode, offset, changed, length, head)
-        return mark if mark.length <= min(mark.offset, HEAD) else None
+        return mark if mark.length <= HEAD else None
 
     @property
     def key(self) -> tuple[int, int]:
@@ -85,7 +85,7 @@ class LogFile:
             status = os.fstat(self._fd)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", path)
-            self._head = os.pread(self._fd, min(HEAD, offset), 0)
+            self._head = os.pread(self._fd, HEAD, 0)
         except BaseException:
             os.close(self._fd)
             raise
@@ -102,6 +102,11 @@ class LogFile:
         return self.device, self.inode
 
     @property
+    def blank(self) -> bool:
+        """Whether nothing has been seen in it yet."""
+        return not self._head
+
+    @property
     def torn(self) -> bool:
         """Whether a line without its end was read."""
         return self._skipping or bool(self._torn)
@@ -115,16 +120,12 @@ class LogFile:
     def links(self) -> int:
         return os.fstat(self._fd).st_nlink
 
-    def holds(self, mark: Mark) -> bool:
-        """Whether this file is the marked one: as long at least, and with the same head."""
-        return self.size() >= mark.offset and self.starts_like(mark)
-
     def starts_like(self, mark: Mark) -> bool:
         return _digest(os.pread(self._fd, mark.length, 0)) == mark.head
 
     def seek(self, offset: int) -> None:
         """Go on from `offset`, the start of a line."""
-        self._head = os.pread(self._fd, min(HEAD, offset), 0)
+        self._head = os.pread(self._fd, HEAD, 0)
         self.offset = self._scanned = offset
         self._torn, self._skipping, self._padding = b"", False, False
 
@@ -154,10 +155,28 @@ class LogFile:
         discarded, self._discarded = self._discarded, 0
         return Lines(data, discarded, len(block), True)
 
+    def before(self, limit: int) -> Iterator[bytes]:
+        """The whole lines that precede the position, from at most `limit` bytes, in blocks of about 1 MiB."""
+        at = max(0, self.offset - limit)
+        rest = b""
+        if at:
+            at -= 1
+            skipped = os.pread(self._fd, MAX_LINE, at).find(b"\n") + 1
+            at = at + skipped if skipped else self.offset
+        while at < self.offset:
+            block = os.pread(self._fd, min(MAX_LINE, self.offset - at), at)
+            if not block:
+                return
+            at += len(block)
+            block = rest + block
+            cut = block.rfind(b"\n") + 1
+            rest = block[cut:] if len(block) - cut < MAX_LINE else b""
+            if cut:
+                yield block[:cut]
+
     def mark(self) -> Mark:
-        length = min(len(self._head), self.offset)
-        if self._digest[0] != length:
-            self._digest = (length, _digest(self._head[:length]))
+        if self._digest[0] != len(self._head):
+            self._digest = (len(self._head), _digest(self._head))
         return Mark(self.device, self.inode, self.offset, self.changed, *self._digest)
 
     def close(self) -> None:

@@ -11,16 +11,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from ..firewall.address import Network, NetworkSet, parse_host, parse_network
+from ..firewall.address import Network, NetworkSet, parse_host
 from ..firewall.errors import AddressError
 
 _ENGINE_SIDS = range(2200000, 2300000)
 _FIRST_UNPRIVILEGED_PORT = 1024
 _PACKETS_OF_A_CONVERSATION = 3
 _NO_PROTOCOL = frozenset(("", "failed", "unknown"))
-_NO_HOST = NetworkSet(
-    parse_network(text) for text in ("0.0.0.0/32", "::/128", "224.0.0.0/4", "255.255.255.255/32", "ff00::/8")
-)
+_UNSPECIFIED = frozenset((Network(bytes(4), 32), Network(bytes(16), 128)))
 
 
 class Resolution(NamedTuple):
@@ -52,7 +50,7 @@ def resolve(record: Mapping[str, Any], inside: NetworkSet, trusted_proxies: Netw
     if address is not None and "xff" in alert and trusted_proxies.covering(address) is not None:
         address = _client(alert["xff"], trusted_proxies)
         proxied = True
-    if address is None or _NO_HOST.covering(address) is not None:
+    if address is None or address in _UNSPECIFIED:
         return _NOBODY
     return Resolution(address, inside.covering(address) is not None, proxied)
 

@@ -62,9 +62,10 @@ class Ledger:
         return mark.offset if mark is not None and same_file(candidate, mark) else None
 
     def is_copy(self, file: Candidate) -> bool:
-        """Whether it begins like an open file, as the copy does that copytruncate makes before it cuts."""
+        """Whether it begins like a file that is or was read, as the copy that copytruncate makes before it cuts."""
         marks = [opened.mark() for opened in self.open.values()]
-        return any(mark.distinctive and _starts_like(file, mark) for mark in marks)
+        marks.extend(mark for finished in self._finished.values() for mark in finished.values())
+        return any(mark.distinctive and mark.key != file.key and _starts_like(file, mark) for mark in marks)
 
 
 def candidate(path: str) -> Candidate | None:

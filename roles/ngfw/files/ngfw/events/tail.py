@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from glob import glob, has_magic
 from pathlib import PurePath
@@ -116,6 +116,12 @@ class Tail:
                 for directory, finished in self._ledger.finished().items()
             },
         }
+
+    def before(self, limit: int) -> Iterator[Chunk]:
+        """The whole lines that precede the cursor, oldest first, from at most `limit` bytes of each present file."""
+        for follower in self._followers.values():
+            for data in follower.before(limit):
+                yield Chunk(follower.format, follower.path, data, 0)
 
     def lag(self) -> int:
         """Bytes that are in the files but have not been returned."""
