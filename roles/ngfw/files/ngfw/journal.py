@@ -12,13 +12,14 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .firewall.entry import Action, Block, Entry
-from .policy import Decision, Outcome
+from .policy import MAX_MESSAGE, Decision, Outcome
 
 ALERT_LOG = "alert.log"
 BLOCKS_LOG = "blocks.log"
@@ -31,6 +32,8 @@ MAX_HELD_BYTES = 4 << 20
 """What is kept of each file while it cannot be written."""
 
 # Controls, quotes, line and paragraph separators, lone surrogates, and what turns the direction of text around.
+_NO_RECORD: Mapping[str, Any] = {}
+_text = json.encoder.encode_basestring_ascii
 _UNSAFE = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
 
 
@@ -69,26 +72,33 @@ def iso_time(moment: float) -> str:
     """ISO 8601 in UTC with milliseconds."""
     try:
         whole, milliseconds = divmod(round(moment * 1000), 1000)
-        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{milliseconds:03d}Z"
+        return f"{_iso_second(whole)}.{milliseconds:03d}Z"
     except (ValueError, OverflowError, OSError):
         return "1970-01-01T00:00:00.000Z"
 
 
+@lru_cache(maxsize=1024)
+def _iso_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
 def alert_line(decision: Decision, stamp: str) -> str:
     """The line of alert.log for the alert that led to a decision: it names the host, not the network around it."""
-    offender = decision.record.get("offender")
-    ip = offender if isinstance(offender, str) and decision.target == "source" else decision.ip
-    return text_line("ALERT", decision, stamp, ip)
+    wide = decision.block is not None and not decision.block.network.is_host
+    return text_line("ALERT", decision, stamp, decision.record.get("offender") if wide else None)
 
 
 def text_line(verb: str, decision: Decision, stamp: str, ip: str | None = None) -> str:
     """One line of alert.log or blocks.log; `stamp` is the decision's local time, `ip` stands in for the decision's."""
-    score = "-" if decision.score is None else decision.score
-    sid = "-" if decision.sid is None else decision.sid
-    message = quoted(decision.msg or "")
+    tail = _tail(decision.score, decision.reason, decision.sid, decision.msg)
+    return f"{stamp} {verb} {ip or decision.ip or '-'} {tail}"
+
+
+@lru_cache(maxsize=1024)
+def _tail(score: int | None, reason: str, sid: int | None, msg: str | None) -> str:
     return (
-        f"{stamp} {verb} {ip or decision.ip or '-'} (REPUTATION SCORE: {score}) [{quoted(decision.reason)}] "
-        f'SID={sid} MSG="{message}"\n'
+        f"(REPUTATION SCORE: {'-' if score is None else score}) [{quoted(reason)}] "
+        f'SID={"-" if sid is None else sid} MSG="{quoted(msg or "")}"\n'
     )
 
 
@@ -106,29 +116,34 @@ def json_line(
     sid: int | None = None,
     msg: str | None = None,
     score: int | None = None,
-    sources: Iterable[str] = (),
-    record: Mapping[str, Any] | None = None,
+    sources: Sequence[str] = (),
+    record: Mapping[str, Any] = _NO_RECORD,
 ) -> str:
     """One line of alerts.json; `record` is the EVE record that led to it, if one did."""
-    fields: dict[str, Any] = {
-        "ts": iso_time(moment),
-        "ip": ip,
-        "action": action,
-        "target": target,
-        "rule": rule,
-        "reason": reason,
-        "score": score,
-        "sources": list(sources),
-        "sid": sid,
-        "msg": msg,
-        "duration": duration,
-        "expires_at": None if expires_at is None else iso_time(expires_at),
-    }
-    record = record or {}
-    for name in ("event_type", "src_ip", "src_port", "dest_ip", "dest_port", "proto"):
-        fields[name] = _plain(record.get(name))
-    fields["dry_run"] = dry_run
-    return json.dumps(fields, separators=(",", ":")) + "\n"
+    get = record.get
+    ends = "null" if expires_at is None else f'"{iso_time(expires_at)}"'
+    return (
+        f'{{"ts":"{iso_time(moment)}","ip":"{ip}","action":"{action}","target":"{target}",{_reasons(rule, reason)},'
+        f'"score":{_json(score)},"sources":{json.dumps(sources)},"sid":{_json(sid)},"msg":{_json(msg)},'
+        f'"duration":{_json(duration)},"expires_at":{ends},"event_type":{_json(get("event_type"))},'
+        f'"src_ip":{_json(get("src_ip"))},"src_port":{_json(get("src_port"))},"dest_ip":{_json(get("dest_ip"))},'
+        f'"dest_port":{_json(get("dest_port"))},"proto":{_json(get("proto"))},"dry_run":{_json(dry_run)}}}\n'
+    )
+
+
+@lru_cache(maxsize=1024)
+def _reasons(rule: str, reason: str) -> str:
+    return f'"rule":{_text(rule)},"reason":{_text(reason)}'
+
+
+def _json(value: object) -> str:
+    """A text (cut), whole number or truth value as JSON; null for anything else that a record may hold."""
+    kind = value.__class__
+    if kind is str:
+        return _text(value[:MAX_MESSAGE])  # type: ignore[index]
+    if kind is int:
+        return str(value)
+    return "null" if kind is not bool else "true" if value else "false"
 
 
 def decision_lines(decision: Decision, *, now: float, stamp: str, dry_run: bool) -> Lines:
@@ -187,12 +202,6 @@ def ending_lines(action: str, entry: Entry, *, now: float, reason: str | None = 
 def is_cut_off(block: Block) -> bool:
     """Whether the action stops packets: only such blocks are lines of blocks.log."""
     return block.action in (Action.DROP, Action.REJECT)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, str):
-        return value[:256]
-    return value if type(value) is int else None
 
 
 def encoded(text: str) -> bytes:

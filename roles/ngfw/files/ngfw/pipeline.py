@@ -82,61 +82,58 @@ class Pipeline:
         """Decide all lines of the chunks, at the time `now` (epoch seconds), or each at its event's own time."""
         batch = Batch([], [], [])
         self._view.clear()
-        seen: dict[bytes, int] = {}
+        seen: dict[str, int] = {}
+        needs, type_of = self._engine.needs, eve.event_type_of
         for chunk in chunks:
             if chunk.discarded:
                 self._invalid("length", "too long, torn, or NUL bytes", chunk.path, chunk.discarded)
             fast = chunk.format == "fast"
             decode = fastlog.decode if fast else eve.decode
-            needs, type_of = self._engine.needs, eve.event_type_of
-            wanted: dict[bytes, bool] = {}
+            unwanted: dict[bytes, str | None] = {}
             for line in chunk.data.split(b"\n"):
                 if not line:
                     continue
-                if not fast:
-                    kind = type_of(line)
-                    if kind is not None:
-                        use = wanted.get(kind)
-                        if use is None:
-                            use = wanted[kind] = needs(kind.decode("utf-8", "replace"))
-                        if not use:
-                            seen[kind] = seen.get(kind, 0) + 1
-                            continue
+                kind = None if fast else type_of(line)
+                if kind is not None:
+                    if kind not in unwanted:
+                        name = kind.decode("utf-8", "replace")
+                        unwanted[kind] = None if needs(name) else name
+                    other = unwanted[kind]
+                    if other is not None:
+                        seen[other] = seen.get(other, 0) + 1
+                        continue
                 try:
                     event = decode(line)
                 except LineError as error:
                     self._invalid(error.kind, error.text, chunk.path)
                     continue
-                self._event(event, batch, now, stamped=not fast)
-        for kind, count in seen.items():
-            self._count(kind.decode("utf-8", "replace"), count)
+                seen[event.type] = seen.get(event.type, 0) + 1
+                if needs(event.type):
+                    self._event(event, batch, now, stamped=not fast)
+        self._count(seen)
         return batch
 
     def _event(self, event: Event, batch: Batch, now: float | None, *, stamped: bool) -> None:
-        self._count(event.type, 1)
-        time = event.time
+        time, record = event.time, event.record
         if time is None:
             time = self._time if now is None else now
             stamped = False
-        self._time = self.metrics.last_event = time
-        if not self._engine.needs(event.type):
-            return
-        record = event.record
+        self._time = time
         resolution = resolve(record, self._inside, self._proxies)
-        record.pop("offender", None)
         if resolution.address is not None:
             record["offender"] = str(resolution.address)
+        else:
+            record.pop("offender", None)
         hits = self._engine.feed(event.type, record, time)
         if not hits:
             return
+        moment = time if now is None else now
         first: Decision | None = None
         for hit in hits:
             self.metrics.rule_hits[hit.rule.name] += 1
             for action in hit.rule.actions:
-                decision = decide(
-                    hit, action, resolution, self._view, self._terms, now=time if now is None else now, stamped=stamped
-                )
-                self._file(decision, batch, time if now is None else now)
+                decision = decide(hit, action, resolution, self._view, self._terms, now=moment, stamped=stamped)
+                self._file(decision, batch, moment)
                 first = first or decision
         if first is not None and event.type == "alert":
             batch.alerts.append(first)
@@ -163,11 +160,12 @@ class Pipeline:
         if self._repeats.is_new((decision.ip, decision.rule, reason), now):
             batch.decisions.append(decision)
 
-    def _count(self, kind: str, count: int) -> None:
+    def _count(self, seen: dict[str, int]) -> None:
         events = self.metrics.events
-        if kind not in events and len(events) >= _MANY_TYPES:
-            kind = "other"
-        events[kind] += count
+        for name, count in seen.items():
+            events[name if name in events or len(events) < _MANY_TYPES else "other"] += count
+        if seen:
+            self.metrics.last_event = self._time or self.metrics.last_event
 
     def _invalid(self, kind: str, text: str, path: str, count: int = 1) -> None:
         self.metrics.lines_invalid += count
@@ -177,21 +175,36 @@ class Pipeline:
 
 
 class _View:
-    """What is in force, with the blocks decided earlier in the same batch on top."""
+    """What is in force, as it was at the first look of a batch, with the blocks decided since on top."""
 
     def __init__(self, enforcer: Enforcer) -> None:
         self._enforcer = enforcer
         self._fresh: dict[_Key, Entry] = {}
+        self._before: dict[_Key, Entry | None] = {}
+        self._guards: dict[Network, Guard | None] = {}
         self._repeated: set[_Key] = set()
-        self.guard: Callable[[Network], Guard | None] = enforcer.guard
         self.guards_near: Callable[[Network], bool] = enforcer.guards_near
 
     def clear(self) -> None:
         self._fresh.clear()
+        self._before.clear()
+        self._guards.clear()
         self._repeated.clear()
 
+    def guard(self, network: Network) -> Guard | None:
+        guards = self._guards
+        if network not in guards:
+            guards[network] = self._enforcer.guard(network)
+        return guards[network]
+
     def standing(self, block: Block) -> Entry | None:
-        return self._fresh.get(block[:3]) or self._enforcer.standing(block)
+        key = block[:3]
+        entry = self._fresh.get(key)
+        if entry is None:
+            if key in self._before:
+                return self._before[key]
+            entry = self._before[key] = self._enforcer.standing(block)
+        return entry
 
     def put(self, block: Block, now: float) -> None:
         end = now + block.duration if block.duration else None

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from ngfw.config import Config
+from ngfw.events.tail import Chunk
+from ngfw.firewall.address import parse_network
+from ngfw.metrics import Metrics
+from ngfw.pipeline import Batch, Pipeline
+from ngfw.policy import Outcome
+from ngfw.recorder import Recorder
+from ngfw.rules.engine import Engine
+from ngfw.rules.load import parse_rules
+
+NOW = 1_756_812_285.0
+RULES = """
+rules:
+  - name: High
+    type: alert
+    expression: alert.severity == 1
+    severity: high
+    actions:
+      - {type: iptables_block, config: {duration: 30m}}
+"""
+LONGER = """
+  - name: Worse
+    type: alert
+    expression: alert.signature_id == 7
+    severity: critical
+    actions:
+      - {type: iptables_block, config: {duration: 2h}}
+      - {type: iptables_log, config: {prefix: "SEEN: "}}
+"""
+SLOW = """
+  - name: Slow
+    type: ssh
+    expression: dest_port == 22
+    severity: high
+    threshold: 3
+    threshold_window: 60
+    actions:
+      - {type: iptables_block, config: {duration: 30m}}
+"""
+
+
+def stamp(moment: float) -> str:
+    return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f+0000")
+
+
+def alert(source: str = "203.0.113.7", *, at: float = NOW, sid: int = 1, **changes: Any) -> bytes:
+    record = {
+        "timestamp": stamp(at),
+        "event_type": "alert",
+        "src_ip": source,
+        "src_port": 40000,
+        "dest_ip": "192.0.2.1",
+        "dest_port": 80,
+        "proto": "TCP",
+        "app_proto": "http",
+        "alert": {"gid": 1, "signature_id": sid, "signature": "Something", "severity": 1},
+        "flow": {"pkts_toserver": 4, "pkts_toclient": 3, "src_ip": source, "dest_ip": "192.0.2.1"},
+    }
+    return json.dumps({**record, **changes}, separators=(",", ":")).encode() + b"\n"
+
+
+class Setup:
+    """A pipeline over a recorder that is told of every block."""
+
+    def __init__(self, rules: str = RULES, config: Config | None = None, whitelist: str = "") -> None:
+        self.metrics = Metrics()
+        self.said: list[str] = []
+        self.recorder = Recorder()
+        self.recorder.guard_by(whitelist=[parse_network(text) for text in whitelist.split()], protected={})
+        engine = Engine(parse_rules(rules.encode(), "test.yml"))
+        self.pipeline = Pipeline(
+            config or Config.default(), engine, self.recorder, metrics=self.metrics, report=self.said.append
+        )
+
+    def feed(self, *data: bytes, now: float | None = NOW, format: str = "eve", discarded: int = 0) -> Batch:  # noqa: A002
+        batch = self.pipeline.process([Chunk(format, "eve.json", each, discarded) for each in data], now=now)
+        for decision in batch.decisions:
+            if decision.block is not None:
+                self.recorder.put(decision.block, decision.time if now is None else now)
+        return batch
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return Setup()
+
+
+def outcomes(batch: Batch) -> list[tuple[str, str, str]]:
+    return [(decision.outcome.value, decision.action, decision.ip) for decision in batch.decisions]
+
+
+def test_a_line_becomes_a_decision(setup: Setup) -> None:
+    batch = setup.feed(alert())
+    assert outcomes(batch) == [("new", "block", "203.0.113.7")]
+    assert len(batch.alerts) == 1
+    assert batch.repeats == []
+    assert setup.metrics.events == {"alert": 1}
+    assert setup.metrics.rule_hits == {"High": 1}
+    assert setup.metrics.last_event == NOW
+
+
+@pytest.mark.feature("A8")
+@pytest.mark.parametrize("size", [1, 2, 3, 10])
+def test_many_hits_are_one_decision_wherever_batches_are_cut(size: int) -> None:
+    setup = Setup(RULES + LONGER)
+    lines = [alert(sid=sid) for sid in (1, 2, 1, 3, 7, 1, 7, 2, 1, 7)]
+    found: list[tuple[str, str, str]] = []
+    alerts = 0
+    for start in range(0, len(lines), size):
+        batch = setup.feed(b"".join(lines[start : start + size]))
+        found += outcomes(batch)
+        alerts += len(batch.alerts)
+    assert found == [
+        ("new", "block", "203.0.113.7"),
+        ("extended", "block", "203.0.113.7"),
+        ("new", "log", "203.0.113.7"),
+    ]
+    assert alerts == len(lines)
+    assert sum(setup.metrics.rule_hits.values()) == 13
+    assert setup.metrics.duplicates_skip == 10 + 6 - 3
+
+
+def test_the_first_hit_on_an_older_entry_is_named_once_a_batch(setup: Setup) -> None:
+    setup.feed(alert())
+    batch = setup.feed(alert() * 5 + alert("198.51.100.9") * 2, now=NOW + 1)
+    assert [decision.ip for decision in batch.repeats] == ["203.0.113.7"]
+    assert outcomes(batch) == [("new", "block", "198.51.100.9")]
+
+
+def test_a_block_that_ended_is_made_again(setup: Setup) -> None:
+    setup.feed(alert())
+    assert outcomes(setup.feed(alert(at=NOW + 1799), now=NOW + 1799)) == []
+    assert outcomes(setup.feed(alert(at=NOW + 1800), now=NOW + 1800)) == [("new", "block", "203.0.113.7")]
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_skip_is_one_line_a_minute(live: bool) -> None:
+    setup = Setup(whitelist="203.0.113.0/24 198.51.100.1")
+    lines = 0
+    for second in range(0, 181, 10):
+        moment = NOW + second
+        batch = setup.feed(alert(at=moment) * 3, now=moment if live else None)
+        assert all(decision.outcome is Outcome.SKIPPED for decision in batch.decisions)
+        assert len(batch.alerts) == 3
+        lines += len(batch.decisions)
+    assert lines == 4
+    assert setup.metrics.skips == {"whitelist": 57}
+    assert setup.metrics.whitelist_skip == 57
+    assert len(setup.feed(alert("198.51.100.1")).decisions) == 1
+
+
+def test_stale_events_of_one_address_are_one_line(setup: Setup) -> None:
+    batch = setup.feed(b"".join(alert(at=NOW - 4000 - second) for second in range(5)))
+    assert [decision.reason for decision in batch.decisions] == ["stale: 4000 s old"]
+
+
+def test_only_types_that_a_rule_wants_are_decoded(setup: Setup) -> None:
+    broken = b'{"timestamp":"x","event_type":"flow","flow":{"broken\n'
+    batch = setup.feed(broken * 3 + alert() + b'{"event_type":"http"}\n')
+    assert len(batch.decisions) == 1
+    assert setup.metrics.events == {"flow": 3, "http": 1, "alert": 1}
+    assert setup.metrics.lines_invalid == 0
+
+
+@pytest.mark.feature("A4")
+def test_lines_that_fail_are_counted_and_the_first_of_a_kind_is_said(setup: Setup) -> None:
+    bad = b'{"event_type":"alert","x":\n' * 3 + b'\xff\xfe{"event_type":"alert"}\n' * 2 + b"[]\n" + b"nonsense\n"
+    batch = setup.feed(bad + alert(), discarded=4)
+    assert len(batch.decisions) == 1
+    assert setup.metrics.lines_invalid == 11
+    assert 3 <= len(setup.said) <= 4
+    assert all("a line was skipped" in text for text in setup.said)
+    assert setup.feed(bad).decisions == []
+    assert 3 <= len(setup.said) <= 4
+
+
+def test_other_types_count_to_a_threshold_and_leave_no_alert_line() -> None:
+    setup = Setup(RULES + SLOW)
+    ssh = alert(event_type="ssh", dest_port=22, alert=None)
+    assert setup.feed(ssh * 2).decisions == []
+    batch = setup.feed(ssh)
+    assert outcomes(batch) == [("new", "block", "203.0.113.7")]
+    assert batch.alerts == []
+    assert batch.decisions[0].sid is None
+
+
+@pytest.mark.feature("A7")
+def test_the_hosts_own_addresses_are_inside(setup: Setup) -> None:
+    assert outcomes(setup.feed(alert("198.51.100.1"))) == [("new", "block", "198.51.100.1")]
+    setup.pipeline.own = [parse_network("198.51.100.2")]
+    batch = setup.feed(alert("198.51.100.2") + alert("10.0.0.1"))
+    assert [decision.reason for decision in batch.decisions] == ["outbound: INTERNAL/PRIVATE (skipped)"] * 2
+
+
+@pytest.mark.feature("G9")
+def test_lab_mode_blocks_private_addresses() -> None:
+    setup = Setup(config=replace(Config.default(), home_net=()))
+    assert outcomes(setup.feed(alert("10.0.0.1"))) == [("new", "block", "10.0.0.1")]
+
+
+def test_an_offender_that_a_record_claims_is_not_believed(setup: Setup) -> None:
+    batch = setup.feed(alert("192.0.2.1", offender="198.51.100.77", flow={}))
+    assert [decision.ip for decision in batch.decisions] == [""]
+
+
+@pytest.mark.feature("A6")
+def test_fast_log(setup: Setup) -> None:
+    line = (
+        b"09/02/2025-11:24:45.000001  [**] [1:2000004:1] TEST [**] [Classification: x] [Priority: 1] "
+        b"{TCP} 203.0.113.7:40000 -> 192.0.2.1:80\n"
+    )
+    batch = setup.feed(line + b"nonsense\n", format="fast", now=NOW + 9e6)
+    assert outcomes(batch) == [("new", "block", "203.0.113.7")]
+    assert setup.metrics.lines_invalid == 1
+
+
+def test_unreadable_times_take_the_present(setup: Setup) -> None:
+    assert setup.feed(alert(timestamp="never")).decisions[0].time == NOW
+    again = Setup()
+    again.feed(alert("198.51.100.9"), now=None)
+    assert again.feed(alert(timestamp="never"), now=None).decisions[0].time == NOW
+
+
+def test_names_of_types_do_not_fill_memory(setup: Setup) -> None:
+    setup.feed(b"".join(b'{"event_type":"t%d"}\n' % number for number in range(1000)))
+    assert len(setup.metrics.events) <= 65
+    assert sum(setup.metrics.events.values()) == 1000
+
+
+def test_mutated_lines_raise_nothing_and_block_nobody_else(setup: Setup) -> None:
+    random_ = random.Random(7)
+    good = alert(msg='"\\ud800 "event_type":"flow"')
+    for _ in range(3000):
+        line = bytearray(good)
+        for _ in range(random_.randint(1, 6)):
+            at = random_.randrange(len(line) - 1)
+            choice = random_.random()
+            if choice < 0.5:
+                line[at] ^= 1 << random_.randrange(8)
+            elif choice < 0.8:
+                del line[at : at + random_.randint(1, 40)]
+            else:
+                line[at:at] = line[random_.randrange(len(line)) :][:30]
+        line = bytearray(line.replace(b"\n", b" ") + b"\n")
+        for decision in setup.feed(bytes(line)).decisions:
+            if decision.block is not None:
+                strict = json.loads(line)
+                assert decision.ip in json.dumps(strict)
