@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: ngfw_flush
-short_description: Lift all blocks, or those of one rule, or empty the whitelist
+short_description: Lift all blocks, or those of one rule, or empty lists
 version_added: 0.1.0
 description:
   - Empties what O(scope) names. Chain, jumps and protected addresses stay.
@@ -20,7 +20,7 @@ options:
     description: What to empty.
     type: list
     elements: str
-    choices: [blocks, whitelist]
+    choices: [blocks, blocklists, whitelist]
     default: [blocks]
   rule_name:
     description: Lift only blocks of this rule; nothing else is emptied then.
@@ -37,9 +37,9 @@ EXAMPLES = r"""
   reflex.ngfw.ngfw_flush:
     rule_name: Block SSH Brute Force
 
-- name: Lift all blocks and empty the whitelist
+- name: Lift all blocks and empty all lists
   reflex.ngfw.ngfw_flush:
-    scope: [blocks, whitelist]
+    scope: [blocks, blocklists, whitelist]
 """
 
 RETURN = r"""
@@ -50,7 +50,7 @@ unblocked:
   elements: str
   sample: [203.0.113.7]
 removed:
-  description: Entries that left the whitelist, at most 200.
+  description: Entries that left the whitelist or a blocklist, at most 200.
   returned: success
   type: list
   elements: str
@@ -68,7 +68,12 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.firewall imp
 from ansible_collections.reflex.ngfw.plugins.module_utils._module import report, run
 
 OPTIONS = {
-    "scope": {"type": "list", "elements": "str", "choices": ["blocks", "whitelist"], "default": ["blocks"]},
+    "scope": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["blocks", "blocklists", "whitelist"],
+        "default": ["blocks"],
+    },
     "rule_name": {"type": "str"},
 }
 

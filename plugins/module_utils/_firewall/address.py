@@ -51,6 +51,20 @@ class Network(NamedTuple):
         return text if self.is_host else f"{text}/{self.prefix}"
 
 
+Key = bytes
+"""A network in the least memory, for lists of a million: its address, and its prefix length as one more byte."""
+
+
+def to_key(network: Network) -> Key:
+    """The compact form of a network."""
+    return network.packed + bytes((network.prefix,))
+
+
+def from_key(key: Key) -> Network:
+    """The network of a compact form."""
+    return Network(key[:-1], key[-1])
+
+
 def mask(packed: bytes, prefix: int) -> bytes:
     """Set all bits behind the first `prefix` to zero."""
     size = len(packed)

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Callable
 
 from . import host
-from .address import FAMILIES, IPV4, IPV6, Network, NetworkSet
+from .address import FAMILIES, IPV4, IPV6, Key, Network, NetworkSet
 from .entry import Action, Block, Direction, Entry, Origin
 from .errors import InvalidInput, KernelError
 from .info import GATHER, Info
 from .ipset import IpSets, Rejected
 from .iptables import Iptables
 from .kernel import Kernel, State
-from .layout import HOOKS, Role, allow_set, block_set, own_set, valid_chain
+from .layout import HOOKS, Role, SetSpec, allow_set, block_set, list_set, own_set, valid_chain, valid_list_name
 from .lock import Lock
+from .netset import Netset
 from .plan import Guard, Guards, Planner, Refusal, Result, WhitelistItem, as_entry
 from .runner import Runner, SystemRunner
 
@@ -77,7 +78,7 @@ class Firewall:
         self._kernel.forget()
         state = self._kernel.state()
         if set(gather) != {"chain"}:
-            self._kernel.read(state, state.sets)
+            self._kernel.read(state, (spec.name for spec in state.sets.values() if spec.role is not Role.LIST))
         return Info(self._chain, self._families, self._tables.backend(), state, self._clock(), tuple(gather))
 
     def entries(self) -> list[Entry]:
@@ -206,6 +207,32 @@ class Firewall:
                 planner.lift_inside(NetworkSet(networks))
         return planner.result
 
+    def blocklist(self, name: str, netset: Netset, directions: Iterable[Direction], *, dry_run: bool = False) -> Result:
+        """Make a blocklist hold exactly these networks, without a gap; what was refused before stays out."""
+        valid_list_name(name)
+        with self._planning(dry_run) as planner:
+            wanted = {}
+            for direction in directions:
+                for family in self._families:
+                    spec = list_set(self._chain, name, family, direction)
+                    members = netset.members[family]
+                    if members or spec.name in planner.state.sets or (not netset and family == self._families[0]):
+                        wanted[spec] = members
+            planner.result.refused += [Refusal(*refused) for refused in netset.refused]
+            planner.blocklist(name, wanted, self._list_members(planner.state, name))
+        return planner.result
+
+    def blocklist_members(self, name: str) -> dict[str, set[Key]]:
+        """The networks that the kernel holds for a blocklist, by the name of their set."""
+        return {spec.name: found for spec, found in self._list_members(self._kernel.state(), name).items()}
+
+    def remove_blocklist(self, name: str, *, dry_run: bool = False) -> Result:
+        """Remove a blocklist and its rule."""
+        valid_list_name(name)
+        with self._planning(dry_run) as planner:
+            planner.blocklist(name, {}, self._list_members(planner.state, name))
+        return planner.result
+
     def flush(
         self, *, scope: Sequence[str] = ("blocks",), rule_name: str | None = None, dry_run: bool = False
     ) -> Result:
@@ -217,6 +244,8 @@ class Firewall:
             if "whitelist" in scope and rule_name is None:
                 self._read_whitelist(planner.state)
                 planner.flush_whitelist()
+            if "blocklists" in scope and rule_name is None:
+                planner.flush_blocklists(self._list_members(planner.state))
         return planner.result
 
     def remove(self, *, dry_run: bool = False) -> Result:
@@ -273,6 +302,14 @@ class Firewall:
             guards = Guards(self._chain, self._families, state, self._protected, self._clock())
             self._guards = (state, guards)
         return self._guards[1]
+
+    def _list_members(self, state: State, name: str = "") -> dict[SetSpec, set[Key]]:
+        """What the sets of one blocklist, or of all, hold."""
+        return {
+            spec: self._kernel.members(state, spec)
+            for spec in state.sets.values()
+            if spec.role is Role.LIST and spec.family in self._families and name in ("", spec.label)
+        }
 
     def _read_whitelist(self, state: State) -> None:
         self._kernel.read(state, (allow_set(self._chain, family).name for family in self._families))

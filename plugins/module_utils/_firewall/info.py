@@ -71,7 +71,7 @@ class Info:
                 "name": spec.label,
                 "family": spec.family,
                 "target": spec.direction.value,
-                "count": len(self.state.entries.get(spec.name, {})),
+                "count": self.state.sizes.get(spec.name, 0),
             }
             for spec in self._sets(Role.LIST)
         ]

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
-from .address import IPV4, IPV6, Network
+from .address import IPV4, IPV6, Key, Network, from_key
 from .errors import FirewallError, KernelError, MissingTool, NotPermitted
 from .netlink import NESTED, NETFILTER, NETWORK_ORDER, Netlink, NetlinkError, attribute, attributes
 
@@ -86,30 +87,18 @@ class IpSets:
 
     def entries(self, name: str) -> list[SetEntry]:
         """The entries of one set; KernelError if it does not exist."""
-        body = _GENERIC + _PROTOCOL_SIX + attribute(_SETNAME, name.encode() + b"\0")
         found: list[SetEntry] = []
-        try:
-            for message in self._socket().dump(_SUBSYSTEM | _LIST, body):
-                _collect(message, found)
-        except NetlinkError as error:
-            raise _explained(error, f"read the set {name}") from None
+        for message in self._listing(name):
+            found += _entries(message)
         return found
 
     def first_entries(self, name: str) -> list[SetEntry]:
         """Some entries of one set, as many as one message holds; none if the set is empty."""
-        body = _GENERIC + _PROTOCOL_SIX + attribute(_SETNAME, name.encode() + b"\0")
-        found: list[SetEntry] = []
-        listing = Netlink(NETFILTER)  # a listing that is not read to its end would block this socket
+        part = IpSets()  # a listing that is not read to its end would block our own socket
         try:
-            for message in listing.dump(_SUBSYSTEM | _LIST, body):
-                _collect(message, found)
-                if found:
-                    break
-        except NetlinkError as error:
-            raise _explained(error, f"read the set {name}") from None
+            return next((found for message in part._listing(name) if (found := _entries(message))), [])
         finally:
-            listing.close()
-        return found
+            part.close()
 
     def create(self, name: str, family: str, *, plain: bool = False, elements: int = 0) -> None:
         """Make a hash:net set of that family if it is not there.
@@ -160,10 +149,22 @@ class IpSets:
             encoded.append(_address(network) + _TIMEOUT_HEAD + _U32.pack(timeout) + tail)
         return self._each(_ADD, name, networks, encoded)
 
-    def add_plain(self, name: str, networks: Iterable[Network]) -> list[Rejected]:
+    def fill(self, name: str, members: Iterable[Key]) -> list[Rejected]:
         """Add networks to a set that was made `plain`; returns those that the kernel refused."""
-        members = list(networks)
-        return self._each(_ADD, name, members, [_address(network) for network in members])
+        rejected: list[Rejected] = []
+        rest = iter(members)
+        while True:
+            networks = [from_key(member) for member in islice(rest, _PER_MESSAGE * 20)]  # not all at once in memory
+            if not networks:
+                return rejected
+            rejected += self._each(_ADD, name, networks, [_address(network) for network in networks])
+
+    def members(self, name: str) -> set[Key]:
+        """The networks of one set, without anything else about them."""
+        found: set[Key] = set()
+        for message in self._listing(name):
+            found.update(_members(message))
+        return found
 
     def delete(self, name: str, networks: Iterable[Network]) -> None:
         """Remove entries; those that are not there any more are no error."""
@@ -176,6 +177,15 @@ class IpSets:
         if self._netlink is not None:
             self._netlink.close()
             self._netlink = None
+
+    def _listing(self, name: str) -> Iterator[bytes]:
+        """The attributes of all entries of a set, in pieces of some hundred entries."""
+        body = _GENERIC + _PROTOCOL_SIX + attribute(_SETNAME, name.encode() + b"\0")
+        try:
+            for message in self._socket().dump(_SUBSYSTEM | _LIST, body):
+                yield attributes(message, len(_GENERIC)).get(_ADT, b"")
+        except NetlinkError as error:
+            raise _explained(error, f"read the set {name}") from None
 
     def _each(self, command: int, name: str, networks: Sequence[Network], encoded: Sequence[bytes]) -> list[Rejected]:
         """Send entries in messages of some hundred. At an error the kernel stops and names its entry: go on there."""
@@ -260,17 +270,11 @@ def _header(found: dict[int, bytes]) -> SetHeader | None:
     )
 
 
-def _collect(message: bytes, found: list[SetEntry]) -> None:
-    """Append the entries that one message of a listing holds."""
-    adt = attributes(message, 4).get(_ADT)
-    if adt is None:
-        return
-    offset = 0
+def _entries(adt: bytes) -> list[SetEntry]:
+    """The entries in one piece of a listing."""
+    found = []
     unpack, unpack_u64 = _U32.unpack, _U64.unpack
-    while offset + 4 <= len(adt):
-        size = _DATA_HEAD.unpack_from(adt, offset)[0]
-        fields = attributes(adt, offset + 4, offset + size)
-        offset += (size + 3) & ~3
+    for fields in _each_data(adt):
         packed = fields[_IP][4:]
         found.append(
             SetEntry(
@@ -281,6 +285,21 @@ def _collect(message: bytes, found: list[SetEntry]) -> None:
                 unpack_u64(fields[_BYTES])[0] if _BYTES in fields else 0,
             )
         )
+    return found
+
+
+def _members(adt: bytes) -> Iterator[Key]:
+    for fields in _each_data(adt):
+        packed = fields[_IP][4:]
+        yield packed + (fields[_CIDR][:1] if _CIDR in fields else bytes((len(packed) * 8,)))
+
+
+def _each_data(adt: bytes) -> Iterator[dict[int, bytes]]:
+    offset = 0
+    while offset + 4 <= len(adt):
+        size = _DATA_HEAD.unpack_from(adt, offset)[0]
+        yield attributes(adt, offset + 4, offset + size)
+        offset += (size + 3) & ~3
 
 
 def _explained(error: NetlinkError, purpose: str) -> FirewallError:

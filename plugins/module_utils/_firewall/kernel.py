@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Callable, NamedTuple
 
-from .address import Network
+from .address import Key, Network
 from .entry import decode_comment
 from .errors import InvalidInput
 from .ipset import IpSets, Rejected, SetEntry
 from .iptables import ChainState, Iptables
-from .layout import Role, SetSpec, parse_set_name
+from .layout import Role, SetSpec, filling, parse_set_name
 from .lock import Lock
 
 
@@ -32,6 +32,7 @@ Entries = dict[Network, Held]
 class State:
     """What is present: the chain by family, the sets of this chain, and the entries of those that were read.
 
+    `sizes` has the number of entries of each set, those that ran out and are not yet swept included.
     `parameters` has `RATE/BURST` or the prefix of each log and rate set that has entries; `settled` tells that rules
     and jumps were found to be, or have been made, as these sets need them.
     """
@@ -39,6 +40,7 @@ class State:
     chains: dict[str, ChainState] = field(default_factory=dict)
     sets: dict[str, SetSpec] = field(default_factory=dict)
     entries: dict[str, Entries] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
     settled: bool = False
 
@@ -59,6 +61,7 @@ class Plan:
     """Operations on the kernel, in the order of these fields; `renew` and `expire` concern protected addresses only."""
 
     create: list[SetSpec] = field(default_factory=list)
+    fill: dict[SetSpec, set[Key]] = field(default_factory=dict)
     renew: dict[str, Entries] = field(default_factory=dict)
     add: dict[str, Entries] = field(default_factory=dict)
     restore: dict[str, str] = field(default_factory=dict)
@@ -69,7 +72,7 @@ class Plan:
     @property
     def changes(self) -> bool:
         """Whether carrying it out would change anything but the upkeep of protected addresses."""
-        return bool(self.create or self.add or self.restore or self.delete or self.destroy)
+        return bool(self.create or self.fill or self.add or self.restore or self.delete or self.destroy)
 
     @property
     def operations(self) -> bool:
@@ -139,6 +142,8 @@ class Kernel:
         rejected = []
         for spec in plan.create:
             self._sets.create(spec.name, spec.family)
+        for spec, members in plan.fill.items():
+            rejected += self._replace(spec, members, exists=state is not None and spec.name in state.sets)
         for wanted in (plan.renew, plan.add):
             for name, entries in wanted.items():
                 rejected += self._sets.add(name, _timed(entries, now))
@@ -149,9 +154,26 @@ class Kernel:
                 self._sets.delete(name, networks)
         for spec in plan.destroy:
             self._sets.destroy(spec.name)
-        if state is not None and self._keep_mirror and not rejected and not plan.destroy:
+        if state is not None and self._keep_mirror and not (rejected or plan.destroy or plan.fill):
             self._follow(state, plan)
             self._state = state
+        return rejected
+
+    def members(self, state: State, spec: SetSpec) -> set[Key]:
+        """What a blocklist's set holds; nothing if it does not exist."""
+        return self._sets.members(spec.name) if spec.name in state.sets else set()
+
+    def _replace(self, spec: SetSpec, members: set[Key], *, exists: bool) -> list[Rejected]:
+        """Give a blocklist's set other members, all at once."""
+        beside = filling(spec).name
+        if beside in self._sets.headers():
+            self._sets.destroy(beside)  # left by a writer that was killed
+        self._sets.create(beside, spec.family, plain=True, elements=len(members))
+        rejected = self._sets.fill(beside, members)
+        if not exists:
+            self._sets.create(spec.name, spec.family, plain=True, elements=len(members))
+        self._sets.swap(beside, spec.name)
+        self._sets.destroy(beside)
         return rejected
 
     def _read_state(self) -> State:
@@ -166,6 +188,7 @@ class Kernel:
                     "remove or rename it, or choose another chain name"
                 )
             state.sets[name] = spec
+            state.sizes[name] = header.elements
         state.chains = {family: self._tables.state(family, self._chain) for family in self._families}
         for spec in state.sets.values():
             if spec.label and spec.role is Role.BLOCK:

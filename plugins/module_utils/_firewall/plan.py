@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .address import Network, NetworkSet
+from .address import Key, Network, NetworkSet
 from .entry import Action, Block, Direction, Entry, Note, Origin, clean_text, decode_comment, encode_comment
 from .errors import InvalidInput
 from .iptables import ChainState, jumps_are_right, render_absent, render_present, same_rules
@@ -56,7 +56,8 @@ class Result:
     """What a request came to.
 
     `blocked` are new entries, `extended` those whose end or parameters moved (`replaced` has their old forms),
-    `unblocked` those lifted, `already` those left as they are; `added`, `removed`, `kept` are the whitelist's.
+    `unblocked` those lifted, `already` those left as they are; `added`, `removed`, `kept` are the whitelist's,
+    `listed`, `unlisted`, `same` a blocklist's, by its sets.
     `chain_before` and `chain_after` are lines about the chain itself.
     """
 
@@ -69,6 +70,9 @@ class Result:
     added: list[WhitelistEntry] = field(default_factory=list)
     removed: list[WhitelistEntry] = field(default_factory=list)
     kept: list[WhitelistItem] = field(default_factory=list)
+    listed: list[tuple[SetSpec, set[Key]]] = field(default_factory=list)
+    unlisted: list[tuple[SetSpec, set[Key]]] = field(default_factory=list)
+    same: list[tuple[SetSpec, set[Key]]] = field(default_factory=list)
     chain_before: list[str] = field(default_factory=list)
     chain_after: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -158,10 +162,12 @@ class Planner:
 
     def chain(self, hooks: Sequence[str] | None) -> None:
         """Give the chain the rules that its sets need and its jumps; to be called when the sets are planned."""
-        if self.state.settled and not self.plan.create:
+        if self.state.settled and not (self.plan.create or self.plan.fill or self.plan.destroy):
             return
         wanted_hooks = self.hooks(hooks)
-        sets = {**self.state.sets, **{spec.name: spec for spec in self.plan.create}}
+        sets = {**self.state.sets, **{spec.name: spec for spec in (*self.plan.create, *self.plan.fill)}}
+        for spec in self.plan.destroy:
+            sets.pop(spec.name, None)
         for family in self._families:
             present = self.state.chains.get(family, ChainState())
             self._refuse_foreign(family, present)
@@ -293,6 +299,25 @@ class Planner:
                 if network not in keep and from_config == (self._origin is Origin.CONFIG):
                     self._unlist(name, network, held)
 
+    def blocklist(self, name: str, members: Mapping[SetSpec, set[Key]], present: Mapping[SetSpec, set[Key]]) -> None:
+        """Plan a blocklist's sets to hold exactly these; sets of that name in another direction go."""
+        for spec, wanted in members.items():
+            held = present.get(spec, set())
+            self._count_list(spec, wanted - held, held - wanted, wanted & held)
+            if wanted != held or spec.name not in self.state.sets:
+                self.plan.fill[spec] = wanted
+        for spec in self.state.sets.values():
+            if spec.role is Role.LIST and spec.label == name and spec.family in self._families and spec not in members:
+                self._count_list(spec, set(), present.get(spec, set()), set())
+                self.plan.destroy.append(spec)
+
+    def flush_blocklists(self, present: Mapping[SetSpec, set[Key]]) -> None:
+        """Plan all blocklists to be empty."""
+        for spec, held in present.items():
+            if held:
+                self._count_list(spec, set(), held, set())
+                self.plan.fill[spec] = set()
+
     def flush_whitelist(self) -> None:
         """Plan the end of the whole whitelist."""
         for family in self._families:
@@ -391,6 +416,14 @@ class Planner:
     def _lift(self, spec: SetSpec, network: Network, held: Held) -> None:
         self.plan.delete.setdefault(spec.name, []).append(network)
         self.result.unblocked.append(as_entry(spec, network, held))
+
+    def _count_list(self, spec: SetSpec, added: set[Key], removed: set[Key], kept: set[Key]) -> None:
+        for counted, members in (
+            (self.result.listed, added),
+            (self.result.unlisted, removed),
+            (self.result.same, kept),
+        ):
+            counted.append((spec, members))
 
     def _unlist(self, name: str, network: Network, held: Held) -> None:
         origin, comment = guard_comment(held.comment)

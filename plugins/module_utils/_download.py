@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A list from a URL, fetched only if it is not the one that the kernel holds already.
+
+Conditional requests: RFC 9110, section 13.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+from ansible.module_utils.urls import open_url
+
+from ._firewall.address import Key
+from ._firewall.errors import FirewallError, InvalidInput
+
+STATE_DIRECTORY = Path("/var/lib/ngfw/blocklists")
+MAX_BYTES = 128 << 20
+
+_TIMEOUT_SECONDS = 30
+_NOT_MODIFIED = 304
+
+
+class Download:
+    """One blocklist's URL; what is remembered of it is in a file of its own under STATE_DIRECTORY.
+
+    `request` is what the list is made with (limits, target): if that changes, the list is fetched anew.
+    """
+
+    def __init__(self, chain: str, name: str, url: str, request: str) -> None:
+        self._path = STATE_DIRECTORY / f"{chain}.{name}.json"
+        self._url = url
+        self._request = request
+        self._validators: dict[str, str] = {}
+
+    def fetch(self, in_force: Mapping[str, set[Key]]) -> str | None:
+        """The list's text, or None if the server says that it is still the one in force. Raises InvalidInput."""
+        known = self._known(in_force)
+        headers = {}
+        if known.get("etag"):
+            headers["If-None-Match"] = known["etag"]
+        if known.get("last_modified"):
+            headers["If-Modified-Since"] = known["last_modified"]
+        try:
+            response = open_url(self._url, headers=headers, timeout=_TIMEOUT_SECONDS, http_agent="reflex.ngfw")
+            body = response.read(MAX_BYTES + 1)
+        except HTTPError as error:
+            if error.code == _NOT_MODIFIED and headers:
+                return None
+            raise InvalidInput(f"{self._url} answered {error.code} {error.reason}; the old list stays") from None
+        except Exception as error:  # open_url raises whatever the transport does
+            raise InvalidInput(f"{self._url} cannot be fetched: {error}; the old list stays") from None
+        if len(body) > MAX_BYTES:
+            raise InvalidInput(f"{self._url} is larger than {MAX_BYTES >> 20} MiB; the old list stays")
+        self._validators = {
+            "etag": response.headers.get("ETag", ""),
+            "last_modified": response.headers.get("Last-Modified", ""),
+        }
+        return str(body, "utf-8", "replace")
+
+    def remember(self, in_force: Mapping[str, set[Key]]) -> None:
+        """Keep what the next conditional request needs, now that the list is in force."""
+        kept = {"url": self._url, "request": self._request, "digest": _digest(in_force), **self._validators}
+        temporary = self._path.with_suffix(".new")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(kept), encoding="utf-8")
+            os.replace(temporary, self._path)
+        except OSError as error:
+            raise FirewallError(f"the list is in force, but {self._path} cannot be written: {error.strerror}") from None
+
+    def forget(self) -> None:
+        """Remove what is remembered."""
+        self._path.unlink(missing_ok=True)
+
+    def _known(self, in_force: Mapping[str, set[Key]]) -> dict[str, Any]:
+        """What was remembered, if it is about the list that is in force."""
+        try:
+            kept = json.loads(self._path.read_text(encoding="utf-8"))
+            same = (kept["url"], kept["request"], kept["digest"]) == (self._url, self._request, _digest(in_force))
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+        return kept if same else {}
+
+
+def _digest(in_force: Mapping[str, set[Key]]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(in_force):
+        digest.update(name.encode() + b"\0")
+        digest.update(b"".join(sorted(in_force[name])))
+    return digest.hexdigest()

@@ -1,0 +1,238 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: ngfw_blocklist
+short_description: Hold a whole list of networks as one set of the kernel
+version_added: 0.1.0
+description:
+  - Drops packets from or to the networks of a list, as threat intelligence publishes them. The list is filled beside
+    the one in force and swapped in, so a refresh leaves no gap.
+  - Whitelisted and protected addresses pass, even if the list holds them.
+author:
+  - The reflex.ngfw authors (@reflex-ngfw)
+extends_documentation_fragment:
+  - reflex.ngfw.common
+  - reflex.ngfw.common.diff
+options:
+  name:
+    description: Name of the list, 1 to 12 lower-case letters, digits or underscores.
+    type: str
+    required: true
+  entries:
+    description: The list itself. An empty one empties the blocklist.
+    type: list
+    elements: str
+  src:
+    description: File on the managed host.
+    type: path
+  url:
+    description:
+      - Address of the list. It is fetched anew only if it, or the kernel's set, is not the one of the last time.
+    type: str
+  state:
+    description: Whether the list is in force, or removed with its rule.
+    type: str
+    choices: [present, absent]
+    default: present
+  exclude_private:
+    description: Refuse entries that overlap address space that is not public, such as V(10.0.0.0/8).
+    type: bool
+    default: true
+  min_prefix_ipv4:
+    description: Refuse IPv4 networks wider than this prefix length.
+    type: int
+    default: 8
+  min_prefix_ipv6:
+    description: Refuse IPv6 networks wider than this prefix length.
+    type: int
+    default: 19
+  target:
+    description: Whether packets from the networks, to them, or both are dropped.
+    type: str
+    choices: [source, destination, both]
+    default: source
+notes:
+  - The syntax is that of FireHOL's netsets. Each line has an address, a network or a range C(FIRST-LAST), and C(#)
+    begins a comment. Entries that cannot be used are left out, named and counted.
+  - A file or URL without one usable address is an error, and the old list stays.
+seealso:
+  - module: reflex.ngfw.ngfw_block
+"""
+
+EXAMPLES = r"""
+- name: Drop what FireHOL level 1 lists
+  reflex.ngfw.ngfw_blocklist:
+    name: firehol1
+    url: https://iplists.firehol.org/files/firehol_level1.netset
+
+- name: Drop the networks of a file on the host
+  reflex.ngfw.ngfw_blocklist:
+    name: bad_networks
+    src: /etc/bad_networks.txt
+    target: both
+
+- name: Drop these
+  reflex.ngfw.ngfw_blocklist:
+    name: few
+    entries: [203.0.113.0/24, 198.51.100.10-198.51.100.20]
+
+- name: Remove a list
+  reflex.ngfw.ngfw_blocklist:
+    name: few
+    state: absent
+"""
+
+RETURN = r"""
+added:
+  description: Networks that are new, at most 200.
+  returned: success
+  type: list
+  elements: str
+  sample: [203.0.113.0/24]
+removed:
+  description: Networks that are gone, at most 200.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+already:
+  description: Networks that were there, at most 200.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+refused:
+  description: Entries that were left out, at most 200.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    address:
+      description: The entry.
+      type: str
+      returned: always
+      sample: 10.0.0.0/8
+    reason:
+      description: Why it was left out.
+      type: str
+      returned: always
+      sample: "not public address space; allow it with exclude_private: false if it is meant"
+count:
+  description: True totals of the lists.
+  returned: success
+  type: dict
+  sample: {added: 1, removed: 0, already: 0, refused: 1}
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.reflex.ngfw.plugins.module_utils._download import Download
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import InvalidInput
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.firewall import Firewall
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netset import (
+    Limits,
+    Netset,
+    by_family,
+    parse_netset,
+)
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.plan import Result
+from ansible_collections.reflex.ngfw.plugins.module_utils._module import directions, report, run
+
+OPTIONS = {
+    "name": {"type": "str", "required": True},
+    "entries": {"type": "list", "elements": "str"},
+    "src": {"type": "path"},
+    "url": {"type": "str"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "exclude_private": {"type": "bool", "default": True},
+    "min_prefix_ipv4": {"type": "int", "default": 8},
+    "min_prefix_ipv6": {"type": "int", "default": 19},
+    "target": {"type": "str", "choices": ["source", "destination", "both"], "default": "source"},
+}
+KINDS = ("added", "removed", "already", "refused")
+
+
+def act(firewall: Firewall, parameters: dict[str, Any], dry_run: bool) -> dict[str, Any]:
+    limits = limits_of(parameters)
+    name = parameters["name"]
+    download = Download(parameters["chain"], name, parameters["url"] or "", repr((limits, parameters["target"])))
+    if parameters["state"] == "absent":
+        result = firewall.remove_blocklist(name, dry_run=dry_run)
+        if not dry_run:
+            download.forget()
+    elif parameters["url"]:
+        result = from_url(firewall, parameters, download, limits, dry_run)
+    else:
+        result = put(firewall, parameters, local(parameters, limits), dry_run)
+    return report(result, *KINDS)
+
+
+def limits_of(parameters: dict[str, Any]) -> Limits:
+    """What the list may hold; raises InvalidInput."""
+    for option, longest in (("min_prefix_ipv4", 32), ("min_prefix_ipv6", 128)):
+        if not 1 <= parameters[option] <= longest:
+            raise InvalidInput(f"{option} {parameters[option]}: use 1 to {longest}")
+    return Limits(
+        parameters["exclude_private"],
+        parameters["min_prefix_ipv4"],
+        parameters["min_prefix_ipv6"],
+        tuple(parameters["families"]),
+    )
+
+
+def put(firewall: Firewall, parameters: dict[str, Any], netset: Netset, dry_run: bool) -> Result:
+    return firewall.blocklist(parameters["name"], netset, directions(parameters["target"]), dry_run=dry_run)
+
+
+def local(parameters: dict[str, Any], limits: Limits) -> Netset:
+    """The list that is given, or that is in a file of this host; raises InvalidInput."""
+    if parameters["src"] is None:
+        netset = parse_netset(parameters["entries"], limits)
+        return usable(netset, "entries") if parameters["entries"] else netset
+    try:
+        with Path(parameters["src"]).open(encoding="utf-8", errors="replace") as lines:
+            return usable(parse_netset(lines, limits), parameters["src"])
+    except OSError as error:
+        raise InvalidInput(f"{parameters['src']}: {error.strerror}; the old list stays") from None
+
+
+def from_url(
+    firewall: Firewall, parameters: dict[str, Any], download: Download, limits: Limits, dry_run: bool
+) -> Result:
+    """Fetch the list if it is another one than the kernel's; else what the kernel has is what is wanted."""
+    in_force = firewall.blocklist_members(parameters["name"])
+    text = download.fetch(in_force)
+    if text is None:
+        return put(firewall, parameters, by_family(set().union(*in_force.values())), dry_run)
+    result = put(firewall, parameters, usable(parse_netset(text.splitlines(), limits), parameters["url"]), dry_run)
+    if not dry_run:
+        download.remember(firewall.blocklist_members(parameters["name"]))
+    return result
+
+
+def usable(netset: Netset, source: str) -> Netset:
+    """`netset` if there is anything in it; raises InvalidInput."""
+    if not netset:
+        first = f", the first is '{netset.refused[0].entry}': {netset.refused[0].reason}" if netset.refused else ""
+        raise InvalidInput(
+            f"{source} has no usable address ({len(netset.refused)} entries were refused{first}); the old list stays"
+        )
+    return netset
+
+
+def main() -> None:
+    run(
+        OPTIONS,
+        act,
+        mutually_exclusive=[("entries", "src", "url")],
+        required_if=[("state", "present", ("entries", "src", "url"), True)],
+    )
+
+
+if __name__ == "__main__":
+    main()
