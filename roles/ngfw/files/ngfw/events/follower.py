@@ -18,6 +18,7 @@ from .rotation import Candidate, Ledger
 
 _NOTHING = Lines(b"", 0, 0, False)
 _QUIET_SECONDS = 3600
+_CLOCK_SLACK = 1_000_000_000  # nanoseconds: a file's times come from a coarser clock
 
 
 class Watcher(Protocol):
@@ -54,6 +55,7 @@ class Follower:
         for file in rotation.rotated(self.path):
             if file.key not in self._ledger.open and file.path not in self._ledger.followed:
                 self._remember_whole(file)
+        self._mark = Mark(0, 0, 0, time.time_ns() - _CLOCK_SLACK, 0, "")
         place = self._place()
         if place is not None and self._unread(place):
             self._current = self._open(place)
@@ -90,6 +92,7 @@ class Follower:
             self._replace_next(self._successor(place))
         if self._current is None and self._next is not None:
             self._current, self._next = self._next, None
+            self.look()
 
     def read(self, limit: int) -> Lines:
         """The next whole lines, from at most `limit` bytes; `more` is false when all has been read."""
@@ -188,8 +191,12 @@ class Follower:
         return None
 
     def _go_back(self, current: LogFile) -> bool:
-        """Before the first bytes of a file that was empty: read what was copied from it before a truncation."""
-        earlier = self._earlier(None)
+        """Before the first bytes of a file that was empty: read what was rotated away between two looks."""
+        place = self._place()
+        if place is None or place.key != current.key:
+            return False
+        current.seek(0)  # so that its own copy is known as such
+        earlier = self._earlier(place)
         file = self._open(earlier) if earlier is not None else None
         if file is None:
             return False
