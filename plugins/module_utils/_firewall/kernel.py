@@ -198,9 +198,9 @@ class Kernel:
     def _read_parameters(self, state: State, spec: SetSpec) -> None:
         """All entries of a log or rate set were made with the same parameters; the first with a note tells them."""
         for entry in self._sets.first_entries(spec.name):
-            parameters = decode_comment(entry.comment).parameters
-            if parameters:
-                state.parameters[spec.name] = parameters
+            note = decode_comment(entry.comment)
+            if note.created_at:  # else it is not from here; an empty log prefix is a parameter, too
+                state.parameters[spec.name] = note.parameters
                 return
 
     def _follow(self, state: State, plan: Plan) -> None:
