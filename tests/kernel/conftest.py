@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.runner impor
 
 _CLONE_NEWNET = 0x40000000
 _FREEBIND = {socket.AF_INET: (socket.SOL_IP, 15), socket.AF_INET6: (41, 78)}  # in.h, in6.h
+_SIOCGIFFLAGS, _IFF_RUNNING = 0x8913, 0x40  # netdevice(7)
 _PATIENCE = 3.0
 _PROGRAMS = [f"{name}{suffix}" for name in ("iptables", "ip6tables") for suffix in ("", "-save", "-restore")]
 
@@ -81,6 +85,14 @@ _CONTROL = {
     "inside": {"ipv4": "198.51.100.131", "ipv6": "2001:db8:2::3"},
 }
 """Addresses that no test blocks: a packet between them follows each probe and tells when the probe is decided."""
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = _PATIENCE) -> None:
+    """Return as soon as the condition holds; fail if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.002)
 
 
 class Namespace:
@@ -144,6 +156,16 @@ class Lab:
             self.nodes[here].ip(f"link add {name} type veth peer name {peer} netns /proc/{pid}/fd/{descriptor}")
         for node, lines in _TOPOLOGY.items():
             self.nodes[node].ip(*(line.strip() for line in lines.strip().splitlines()))
+        for here, name, there, peer in _LINKS:
+            wait_until(lambda end=(here, name): self._runs(*end))
+            wait_until(lambda end=(there, peer): self._runs(*end))
+
+    def _runs(self, node: str, interface: str) -> bool:
+        """Whether an interface is ready; what is sent before is lost, and neighbours are asked again a second later."""
+        request = struct.pack("16sH14x", interface.encode(), 0)
+        with self.nodes[node], socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            flags = struct.unpack_from("16xH", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request))[0]
+        return bool(flags & _IFF_RUNNING)
 
     def close(self) -> None:
         for firewall in self._firewalls:
@@ -184,6 +206,8 @@ class Lab:
         """All that the kernel holds of rules and sets."""
         return self.tables() + "\n" + self.sets()
 
+    wait_until = staticmethod(wait_until)
+
     # --- packets -----------------------------------------------------------------------------------------------
 
     def arrives(self, source: str, destination: str) -> bool:
@@ -196,18 +220,20 @@ class Lab:
 
     def count(self, source: str, destination: str, packets: int) -> int:
         """How many of so many UDP packets get from one address to the other."""
-        receiver = self.endpoint(destination)
+        self.drain(destination)
         for _packet in range(packets):
             self.send(source, destination)
         self.settle(source, destination)
-        return _drain(receiver)
+        return self.drain(destination)
+
+    def drain(self, destination: str) -> int:
+        """Take all UDP packets that wait at an address, and count them."""
+        return _drain(self.endpoint(destination))
 
     def send(self, source: str, destination: str) -> None:
         """Send one UDP packet to the socket of `count`."""
-        try:
+        with suppress(PermissionError):  # dropped in OUTPUT: the kernel tells the sender
             self.endpoint(source).sendto(b"probe", self.endpoint(destination).getsockname())
-        except PermissionError:
-            pass  # dropped in OUTPUT: the kernel tells the sender
 
     def settle(self, source: str, destination: str) -> None:
         """Return when all that was sent before from one to the other is delivered or dropped."""
@@ -291,19 +317,13 @@ _PLACES = {
     node: [parse_network(text) for text in texts]
     for node, texts in {
         "host": ("198.51.100.1", "198.51.100.129", "2001:db8:1::1", "2001:db8:2::1"),
-        "outside": ("198.51.100.0/25", "203.0.113.0/24", "192.0.2.0/24", "2001:db8:1::/64", "2001:db8:a::/48")
-        + ("2001:db8:c::/48",),
+        "outside": (
+            *("198.51.100.0/25", "203.0.113.0/24", "192.0.2.0/24"),
+            *("2001:db8:1::/64", "2001:db8:a::/48", "2001:db8:c::/48"),
+        ),
         "inside": ("198.51.100.128/25", "2001:db8:2::/64"),
     }.items()
 }
-
-
-def wait_until(condition: Callable[[], object], *, seconds: float = _PATIENCE) -> None:
-    """Return as soon as the condition holds; fail if it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.002)
 
 
 def shell(argv: Sequence[str], stdin: str = "") -> str:
@@ -347,10 +367,11 @@ def tools(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """One of the two kinds of iptables, as if the system had only that."""
     directory = tmp_path_factory.mktemp(request.param)
     for name in _PROGRAMS:
-        kind, suffix = (name.split("-") + [""])[:2]
-        program = shutil.which(f"{kind}-{request.param}" + (f"-{suffix}" if suffix else ""), path="/usr/sbin:/sbin")
+        family, dash, purpose = name.partition("-")
+        full_name = f"{family}-{request.param}{dash}{purpose}"
+        program = shutil.which(full_name, path="/usr/sbin:/sbin")
         if program is None:
-            pytest.skip(f"{kind}-{request.param} is not installed")
+            pytest.skip(f"{full_name} is not installed")
         (directory / name).symlink_to(program)
     return Tools(directory)
 

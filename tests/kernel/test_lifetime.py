@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long a block lasts, in the kernel and with nobody there to watch it."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.duration import MAX_BLOCK_SECONDS
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Action, Direction, Origin
+
+ATTACKER, HOST = "203.0.113.7", "198.51.100.1"
+
+
+@pytest.mark.feature("D1")
+@pytest.mark.parametrize(("attacker", "host"), [(ATTACKER, HOST), ("2001:db8:a::7", "2001:db8:1::1")])
+def test_a_block_ends_in_the_kernel_to_the_second(lab, block, attacker, host):
+    firewall = lab.firewall()
+    started = time.monotonic()
+    firewall.block([block(attacker, duration=1)])
+    firewall.close()  # nobody is there any more
+
+    lab.wait_until(lambda: lab.arrives(attacker, host))
+
+    assert 0.9 < time.monotonic() - started < 1.4
+
+
+@pytest.mark.feature("D2")
+def test_a_permanent_block_has_no_timeout(lab, firewall, block):
+    firewall.block([block(ATTACKER)])
+
+    assert timeout_of(lab, ATTACKER) == 0
+    assert not lab.arrives(ATTACKER, HOST)
+    entry = firewall.info().entries()[0]
+    assert entry.expires_at is None
+    assert firewall.info().to_dict()["blocks"][0]["remaining"] is None
+
+
+def test_the_longest_duration_is_taken_whole(lab, firewall, block):
+    firewall.block([block(ATTACKER, duration=MAX_BLOCK_SECONDS)])
+
+    assert MAX_BLOCK_SECONDS - 5 <= timeout_of(lab, ATTACKER) <= MAX_BLOCK_SECONDS
+
+
+@pytest.mark.feature("C6")
+@pytest.mark.parametrize(
+    ("first", "second", "refresh", "remaining", "rule"),
+    [
+        pytest.param(600, 600, False, 600, "first", id="the same leaves it"),
+        pytest.param(600, 60, False, 600, "first", id="a shorter one leaves it"),
+        pytest.param(600, 3600, False, 3600, "second", id="a longer one extends it"),
+        pytest.param(600, 0, False, 0, "second", id="permanent is longer than any"),
+        pytest.param(0, 600, False, 0, "first", id="nothing is longer than permanent"),
+        pytest.param(0, 0, False, 0, "first", id="permanent twice"),
+        pytest.param(600, 60, True, 60, "second", id="refresh may shorten"),
+        pytest.param(0, 60, True, 60, "second", id="refresh may end what was permanent"),
+        pytest.param(600, 600, True, 600, "second", id="refresh restarts the clock"),
+    ],
+)
+def test_a_second_request(lab, block, first, second, refresh, remaining, rule):
+    clock = Clock()
+    firewall = lab.firewall(clock=clock)
+    firewall.block([block(ATTACKER, duration=first, rule_name="first")])
+
+    result = firewall.block([block(ATTACKER, duration=second, rule_name="second")], refresh=refresh)
+
+    assert result.changed == (rule == "second")
+    assert len(result.extended) == (rule == "second")
+    assert len(result.already) == (rule == "first")
+    assert remaining - 5 <= timeout_of(lab, ATTACKER) <= remaining
+    (entry,) = firewall.info().entries()
+    assert entry.block.rule_name == rule
+    assert not lab.arrives(ATTACKER, HOST)
+
+
+@pytest.mark.feature("C6")
+def test_an_extension_counts_from_now_and_durations_are_compared_as_requested(lab, block):
+    firewall = lab.firewall()
+    firewall.block([block(ATTACKER, duration=600)])
+    lab.run(f"ipset add NGFW-drop-src4 {ATTACKER} timeout 300 -exist")  # as if five minutes had passed, but no comment
+    assert timeout_of(lab, ATTACKER) <= 300
+
+    assert firewall.block([block(ATTACKER, duration=200)]).already
+    assert firewall.block([block(ATTACKER, duration=400)]).extended
+    assert 395 <= timeout_of(lab, ATTACKER) <= 400
+
+
+@pytest.mark.feature("C6")
+def test_later_moves_an_end_only_if_that_makes_it_later(lab, firewall, block):
+    firewall.block([block(ATTACKER, duration=600)])
+
+    assert firewall.block([block(ATTACKER, duration=300)], later=True).already
+    assert firewall.block([block(ATTACKER, duration=900)], later=True).extended
+    assert firewall.block([block(ATTACKER)], later=True).extended
+    assert firewall.block([block(ATTACKER, duration=900)], later=True).already
+    assert timeout_of(lab, ATTACKER) == 0
+
+
+def test_a_block_that_ran_out_is_new_again(lab, firewall, block):
+    firewall.block([block(ATTACKER, duration=1)])
+    lab.wait_until(lambda: lab.arrives(ATTACKER, HOST))
+
+    result = firewall.block([block(ATTACKER, duration=600)])
+
+    assert result.blocked
+    assert not result.extended
+    assert not lab.arrives(ATTACKER, HOST)
+
+
+@pytest.mark.feature("C6")
+def test_what_an_operator_added_with_ipset_is_a_block_like_any_other(lab, firewall, block):
+    firewall.block([block("203.0.113.1")])
+    lab.run(f"ipset add NGFW-drop-src4 {ATTACKER} timeout 600")
+
+    entry = next(entry for entry in firewall.entries() if str(entry.block.network) == ATTACKER)
+    assert entry.origin is Origin.COMMAND
+    assert firewall.block([block(ATTACKER, duration=60)]).already
+    assert firewall.unblock([parse_network(ATTACKER)]).unblocked
+    assert lab.arrives(ATTACKER, HOST)
+
+
+def test_the_kernel_tells_all_about_a_block(lab, firewall, block):
+    reason = 'any "text" at all\nüñ€ ' + "x" * 300
+    firewall.block([block(ATTACKER, duration=600, rule_name="Rüle", reason=reason)])
+    lab.count(ATTACKER, HOST, 3)
+
+    (item,) = firewall.info().to_dict()["blocks"]
+
+    assert item["address"] == ATTACKER
+    assert item["rule_name"] == "Rüle"
+    assert item["reason"].startswith("any 'text' at all üñ€ xxx")
+    assert item["packets"] == 3
+    assert item["bytes"] == 3 * (20 + 8 + 5)
+    assert item["origin"] == "module"
+    assert 595 <= item["remaining"] <= 600
+
+
+def test_purge_lifts_the_other_entries_of_its_rule_only(lab, firewall, block):
+    firewall.block([block(f"203.0.113.{last}", rule_name="list") for last in (1, 2, 3)])
+    firewall.block([block("203.0.113.2", rule_name="list", action=Action.REJECT, direction=Direction.DESTINATION)])
+    firewall.block([block("2001:db8:a::3", rule_name="list"), block("203.0.113.9", rule_name="other")])
+
+    result = firewall.block([block(f"203.0.113.{last}", rule_name="list") for last in (2, 4)], purge="list")
+
+    assert [str(entry.block.network) for entry in result.blocked] == ["203.0.113.4"]
+    assert sorted(str(entry.block.network) for entry in result.unblocked) == [
+        "2001:db8:a::3",
+        "203.0.113.1",
+        "203.0.113.2",
+        "203.0.113.3",
+    ]
+    assert [last for last in (1, 2, 3, 4, 9) if not lab.arrives(f"203.0.113.{last}", HOST)] == [2, 4, 9]
+    assert lab.arrives(HOST, "203.0.113.2")
+    assert lab.arrives("2001:db8:a::3", "2001:db8:1::1")
+
+
+def test_flush_of_one_rule_leaves_the_rest(lab, firewall, block):
+    firewall.block([block(ATTACKER, rule_name="one"), block("203.0.113.8", rule_name="two")])
+
+    assert len(firewall.flush(rule_name="one").unblocked) == 1
+    assert lab.arrives(ATTACKER, HOST)
+    assert not lab.arrives("203.0.113.8", HOST)
+
+    assert len(firewall.flush().unblocked) == 1
+    assert lab.arrives("203.0.113.8", HOST)
+    assert firewall.info().to_dict()["chain"]["hooks"] == ["INPUT", "FORWARD", "OUTPUT"]
+
+
+class Clock:
+    """A clock that stands still at the present."""
+
+    def __init__(self) -> None:
+        self.now = float(int(time.time()))
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def timeout_of(lab, address):
+    """The seconds that the kernel has left for an entry."""
+    return int(re.search(rf"^{re.escape(address)} timeout (\d+)", lab.run("ipset list NGFW-drop-src4"), re.M).group(1))
