@@ -34,3 +34,7 @@ class LockTimeout(FirewallError):
 
 class KernelError(FirewallError):
     """The kernel or one of its tools refused a change."""
+
+
+class SetMissing(KernelError):
+    """A set that was there is gone: somebody destroyed it beside the lock."""

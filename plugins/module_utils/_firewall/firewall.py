@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 from . import host
 from .address import FAMILIES, IPV4, IPV6, Key, Network, NetworkSet
 from .entry import Action, Block, Direction, Entry, Origin
-from .errors import InvalidInput, KernelError
+from .errors import InvalidInput, KernelError, SetMissing
 from .info import GATHER, Info
 from .ipset import IpSets, Rejected
 from .iptables import Iptables
@@ -133,10 +133,13 @@ class Firewall:
     # --- changing ----------------------------------------------------------------------------------------------
 
     def ensure(self, *, dry_run: bool = False) -> Result:
-        """Chain, jumps and guards as they should be; repairs what somebody else changed."""
+        """Chain, jumps and guards as they should be; repairs what others did beside the lock.
+
+        Where a mirror is kept, sets that were destroyed are made again from it.
+        """
         self._protected = {}
-        with self._planning(dry_run) as planner:
-            planner.state.settled = False
+        with self._planning(dry_run, look_again=True) as planner:
+            pass
         return planner.result
 
     def block(
@@ -157,14 +160,24 @@ class Firewall:
         """
         wanted = list(blocks)
         self._check_families(block.network for block in wanted)
+        options = {"refresh": refresh, "later": later, "purge": purge}
+        try:
+            return self._block(wanted, options, on_protected, dry_run)
+        except SetMissing:
+            self.ensure(dry_run=dry_run)
+            return self._block(wanted, options, on_protected, dry_run)
+
+    def _block(self, wanted: list[Block], options: Mapping[str, Any], on_protected: str, dry_run: bool) -> Result:
         with self._planning(dry_run) as planner:
-            if purge:
+            if options["purge"]:
                 self._read_blocks(planner.state)
             else:
                 self._read_for(planner.state, wanted)
-            planner.block(wanted, self._current_guards(planner.state), refresh=refresh, later=later, purge=purge)
+            planner.block(wanted, self._current_guards(planner.state), **options)
             if on_protected == "fail" and planner.result.refused:
                 raise InvalidInput(_not_to_be_blocked(planner.result.refused))
+            if self._keep_mirror and not dry_run:
+                self._claim_again(planner)
         return planner.result
 
     def unblock(
@@ -257,23 +270,25 @@ class Firewall:
     # --- inner steps -------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _planning(self, dry_run: bool, *, prepare: bool = True) -> Iterator[Planner]:
+    def _planning(self, dry_run: bool, *, prepare: bool = True, look_again: bool = False) -> Iterator[Planner]:
         """One transaction: the caller plans inside, what comes out is applied.
 
-        `prepare` makes sure of the sets that guard, of the protected addresses, and of the chain.
+        `prepare` makes sure of the sets that guard, of the protected addresses, and of the chain; `look_again`
+        believes no mirror of the chain and of which sets there are.
         """
         with nullcontext() if dry_run else self._lock:
             now = self._clock()
-            state = self._kernel.state()
+            state, lost = self._kernel.look_again() if look_again else (self._kernel.state(), {})
             planner = Planner(self._chain, self._families, state, self._origin, now)
             if prepare:
+                planner.revive(lost)
                 planner.guard_sets()
                 self._protect(planner)
             yield planner
             if prepare:
                 planner.chain(self._hooks)
             planner.result.changed = planner.plan.changes
-            if dry_run or not planner.plan.operations:
+            if dry_run:
                 return
             rejected = self._kernel.apply(planner.plan, now)
             state.settled = prepare
@@ -281,6 +296,17 @@ class Firewall:
                 self._guards = None
             if rejected:
                 raise KernelError(_left_out(rejected))
+
+    def _claim_again(self, planner: Planner) -> None:
+        """Blocks that the mirror holds, but that somebody lifted beside the lock, are new ones."""
+        result, already = planner.result, planner.result.already
+        result.already = []
+        for block in already:
+            held = planner.fresh(block)
+            if self._kernel.claim(block_set(self._chain, block), block.network, held, planner.now):
+                result.blocked.append(Entry(block, self._origin, planner.now, held.expires_at))
+            else:
+                result.already.append(block)
 
     def _protect(self, planner: Planner) -> None:
         """Look for protected addresses: each time, or where a mirror is kept once until the next `ensure`."""

@@ -14,8 +14,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from .address import IPV4, IPV6, Key, Network, from_key
-from .errors import FirewallError, KernelError, MissingTool, NotPermitted
-from .netlink import NESTED, NETFILTER, NETWORK_ORDER, Netlink, NetlinkError, attribute, attributes
+from .errors import FirewallError, KernelError, MissingTool, NotPermitted, SetMissing
+from .netlink import EXCL, NESTED, NETFILTER, NETWORK_ORDER, Netlink, NetlinkError, attribute, attributes
 
 MAX_ELEMENTS = 1048576
 """How many entries a set may hold; a limit only, memory is taken as entries come."""
@@ -28,7 +28,8 @@ _IP, _CIDR, _TIMEOUT, _CADT_FLAGS, _MAXELEM, _ELEMENTS = 1, 3, 6, 8, 19, 24
 _BYTES, _PACKETS, _COMMENT = 24, 25, 26
 _WITH_COUNTERS, _WITH_COMMENT = 8, 16
 _LIST_HEADERS = 4
-_FIND_TYPE, _BUSY, _NOT_THERE, _REFERENCED, _FULL = 4098, 4100, 4103, 4108, 4352
+_FIND_TYPE, _BUSY, _REFERENCED, _FULL = 4098, 4100, 4108, 4352
+_IS_THERE = _NOT_THERE = 4103  # IPSET_ERR_EXIST: an entry that is to be added is there, or one to be deleted is not
 _NUMBERS = {IPV4: 2, IPV6: 10}  # NFPROTO_IPV4, NFPROTO_IPV6
 _FAMILIES = {number: family for family, number in _NUMBERS.items()}
 _U32 = struct.Struct(">I")
@@ -148,6 +149,19 @@ class IpSets:
             networks.append(network)
             encoded.append(_address(network) + _TIMEOUT_HEAD + _U32.pack(timeout) + tail)
         return self._each(_ADD, name, networks, encoded)
+
+    def add_absent(self, name: str, network: Network, timeout: int, comment: str) -> bool:
+        """Add one entry if it is not there; whether it was added."""
+        entry = _address(network) + _TIMEOUT_HEAD + _U32.pack(timeout)
+        entry += attribute(_COMMENT, comment.encode() + b"\0") if comment else b""
+        body = _GENERIC + _PROTOCOL_SIX + attribute(_SETNAME, name.encode() + b"\0") + attribute(_DATA | NESTED, entry)
+        try:
+            self._socket().execute(_SUBSYSTEM | _ADD, body, EXCL)
+        except NetlinkError as error:
+            if error.errno == _IS_THERE:
+                return False
+            raise _explained(error, f"change the set {name}") from None
+        return True
 
     def fill(self, name: str, members: Iterable[Key]) -> list[Rejected]:
         """Add networks to a set that was made `plain`; returns those that the kernel refused."""
@@ -311,7 +325,7 @@ def _explained(error: NetlinkError, purpose: str) -> FirewallError:
             f"cannot {purpose}: the kernel has no ipset; run 'modprobe ip_set_hash_net', or use a kernel that has it"
         )
     if number == errno.ENOENT:
-        return KernelError(f"could not {purpose}: it does not exist any more; run again")
+        return SetMissing(f"could not {purpose}: it does not exist any more; run again")
     if number == errno.EEXIST:
         return KernelError(f"could not {purpose}: there is one of that name with another type; remove or rename it")
     return KernelError(f"could not {purpose}: {error.strerror}")

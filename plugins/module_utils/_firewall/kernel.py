@@ -117,8 +117,40 @@ class Kernel:
         return self._state
 
     def forget(self) -> None:
-        """Read everything anew next time: somebody changed the kernel beside the lock."""
+        """Read everything anew next time."""
         self._state = None
+
+    def look_again(self) -> tuple[State, dict[SetSpec, Entries]]:
+        """Read chains and sets anew, for somebody may have changed them beside the lock; to be called by its holder.
+
+        Returns the state, and what the mirror knows of sets that were destroyed. A set that was emptied is empty: that
+        is the operator's will.
+        """
+        known, generation = self._state, self._generation
+        self._state = None
+        state = self.state()
+        if known is None or generation is None or self._lock.generation() != generation:
+            return state, {}
+        state.entries = {
+            name: entries if state.sizes[name] else {} for name, entries in known.entries.items() if name in state.sets
+        }
+        lost = {
+            spec: known.entries[name]
+            for name, spec in known.sets.items()
+            if name not in state.sets and name in known.entries
+        }
+        return state, lost
+
+    def claim(self, spec: SetSpec, network: Network, held: Held, now: float) -> bool:
+        """Add an entry that the mirror believes to be there, if it is not; whether it was added.
+
+        Tools such as `ipset del` leave no trace in the lock's generation. SetMissing if the whole set is gone.
+        """
+        ((network, timeout, comment),) = _timed({network: held}, now)
+        added = self._sets.add_absent(spec.name, network, timeout, comment)
+        if added and self._state is not None:
+            self._state.entries.setdefault(spec.name, {})[network] = held
+        return added
 
     def read(self, state: State, names: Iterable[str]) -> None:
         """Add the entries of those of these sets that exist and are not read yet."""

@@ -117,7 +117,7 @@ class Planner:
         self._chain = chain
         self._families = families
         self._origin = origin
-        self._now = now
+        self.now = now
 
     # --- chain, guards and protected addresses -----------------------------------------------------------------
 
@@ -139,10 +139,10 @@ class Planner:
         for network in _UNSPECIFIED.values():
             wanted[network] = Held(None, _guard_note(Origin.PROTECTED, _HOOKS_MARK + ",".join(hooks)))
         for network, seconds in passing.items():
-            wanted.setdefault(network, Held(self._now + seconds, _guard_note(Origin.PROTECTED, "SSH peer")))
+            wanted.setdefault(network, Held(self.now + seconds, _guard_note(Origin.PROTECTED, "SSH peer")))
         for family in self._families:
             name = own_set(self._chain, family).name
-            present = dict(self.state.live(name, self._now))
+            present = dict(self.state.live(name, self.now))
             renewed = {
                 network: held
                 for network, held in wanted.items()
@@ -189,6 +189,18 @@ class Planner:
                 self.result.chain_before += _chain_lines(self._chain, family, present)
         self.plan.destroy = [spec for spec in self.state.sets.values() if spec.family in self._families]
         self.result.chain_before += [f"{spec.family} set {spec.name}" for spec in self.plan.destroy]
+
+    def fresh(self, block: Block) -> Held:
+        """A block as its set holds it, if it begins now."""
+        return self._held(block, None if block.duration == 0 else self.now + block.duration)
+
+    def revive(self, lost: Mapping[SetSpec, Mapping[Network, Held]]) -> None:
+        """Make sets that were destroyed again, with what they held."""
+        for spec, entries in lost.items():
+            self._need(spec)
+            live = {n: held for n, held in entries.items() if held.expires_at is None or held.expires_at > self.now}
+            if live:
+                self.plan.add[spec.name] = live
 
     def touches_guards(self) -> bool:
         """Whether the plan changes what is protected or whitelisted."""
@@ -238,7 +250,7 @@ class Planner:
         for network in dict.fromkeys(networks):
             found = False
             for spec in specs:
-                held = self.state.held(spec.name, network, self._now)
+                held = self.state.held(spec.name, network, self.now)
                 if held is not None:
                     found = True
                     self._lift(spec, network, held)
@@ -266,7 +278,7 @@ class Planner:
             network = item.network
             name = allow_set(self._chain, network.family).name
             wanted = Held(None, _guard_note(self._origin, item.comment))
-            present = self.state.held(name, network, self._now) or self.plan.add.get(name, {}).get(network)
+            present = self.state.held(name, network, self.now) or self.plan.add.get(name, {}).get(network)
             if present is not None:
                 origin, comment = guard_comment(present.comment)
                 same = comment == clean_text(item.comment) or not item.comment
@@ -283,7 +295,7 @@ class Planner:
         """Plan the end of exactly these whitelist entries."""
         for network in dict.fromkeys(networks):
             name = allow_set(self._chain, network.family).name
-            held = self.state.held(name, network, self._now)
+            held = self.state.held(name, network, self.now)
             if held is None:
                 self.result.kept.append(WhitelistItem(network))
                 continue
@@ -294,7 +306,7 @@ class Planner:
         keep = set(networks)
         for family in self._families:
             name = allow_set(self._chain, family).name
-            for network, held in self.state.live(name, self._now):
+            for network, held in self.state.live(name, self.now):
                 from_config = guard_comment(held.comment)[0] is Origin.CONFIG
                 if network not in keep and from_config == (self._origin is Origin.CONFIG):
                     self._unlist(name, network, held)
@@ -322,7 +334,7 @@ class Planner:
         """Plan the end of the whole whitelist."""
         for family in self._families:
             name = allow_set(self._chain, family).name
-            for network, held in self.state.live(name, self._now):
+            for network, held in self.state.live(name, self.now):
                 self._unlist(name, network, held)
 
     # --- inner steps -------------------------------------------------------------------------------------------
@@ -333,7 +345,7 @@ class Planner:
 
     def _remembered_hooks(self) -> tuple[str, ...]:
         for family, network in _UNSPECIFIED.items():
-            held = self.state.held(own_set(self._chain, family).name, network, self._now)
+            held = self.state.held(own_set(self._chain, family).name, network, self.now)
             comment = guard_comment(held.comment)[1] if held is not None else ""
             if comment.startswith(_HOOKS_MARK):
                 return tuple(comment[len(_HOOKS_MARK) :].split(","))
@@ -366,11 +378,11 @@ class Planner:
 
     def _block_entries(self) -> Iterator[tuple[SetSpec, Network, Held]]:
         for spec in self._block_sets():
-            for network, held in list(self.state.live(spec.name, self._now)):
+            for network, held in list(self.state.live(spec.name, self.now)):
                 yield spec, network, held
 
     def _block(self, spec: SetSpec, block: Block, refresh: bool, later: bool) -> None:
-        now = self._now
+        now = self.now
         held = self.state.held(spec.name, block.network, now)
         elsewhere = None if held is not None else self._in_other_set(spec, block.network)
         present = held if elsewhere is None else elsewhere[1]
@@ -403,15 +415,18 @@ class Planner:
         for other in self.state.sets.values():
             alike = other.action is spec.action and other.direction is spec.direction and other.family == spec.family
             if alike and other.role is Role.BLOCK and other.name != spec.name:
-                held = self.state.held(other.name, network, self._now)
+                held = self.state.held(other.name, network, self.now)
                 if held is not None:
                     return other, held
         return None
 
     def _put(self, spec: SetSpec, block: Block, end: float | None) -> None:
         self._need(spec)
-        note = Note(self._origin, int(self._now), block.duration, block.rule_name, block.parameters, block.reason)
-        self.plan.add.setdefault(spec.name, {})[block.network] = Held(end, encode_comment(note))
+        self.plan.add.setdefault(spec.name, {})[block.network] = self._held(block, end)
+
+    def _held(self, block: Block, end: float | None) -> Held:
+        note = Note(self._origin, int(self.now), block.duration, block.rule_name, block.parameters, block.reason)
+        return Held(end, encode_comment(note))
 
     def _lift(self, spec: SetSpec, network: Network, held: Held) -> None:
         self.plan.delete.setdefault(spec.name, []).append(network)
@@ -432,7 +447,7 @@ class Planner:
 
     def _warn_if_still_inside(self, network: Network, specs: Iterable[SetSpec]) -> None:
         for spec in specs:
-            for other, _held in self.state.live(spec.name, self._now):
+            for other, _held in self.state.live(spec.name, self.now):
                 if other != network and other.contains(network):
                     self.result.warnings.append(
                         f"{network} is still inside the blocked network {other}; unblock that, or whitelist {network}"
