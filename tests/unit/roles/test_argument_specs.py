@@ -74,7 +74,7 @@ def test_every_directory_of_the_code_is_copied() -> None:
     code = ROLE / "files" / "ngfw"
     packages = {f"{path.name}/" for path in code.iterdir() if path.is_dir() and any(path.glob("*.py"))}
     assert packages | {""} == set(INNER["__ngfw_code_packages"])
-    assert not [path for path in code.glob("*/*/*.py")]
+    assert not list(code.glob("*/*/*.py")), "deeper directories are not copied"
 
 
 def test_every_shipped_rule_file_is_installed() -> None:
