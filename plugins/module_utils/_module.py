@@ -15,8 +15,9 @@ from ._firewall.duration import format_duration
 from ._firewall.entry import Action, Direction, Entry, Origin
 from ._firewall.errors import FirewallError
 from ._firewall.firewall import Firewall
+from ._firewall.guards import WhitelistEntry
 from ._firewall.layout import SetSpec
-from ._firewall.plan import Result, WhitelistEntry
+from ._firewall.result import Result
 
 COMMON = {
     "chain": {"type": "str", "default": "NGFW"},

@@ -140,7 +140,7 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netset impor
     by_family,
     parse_netset,
 )
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.plan import Result
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.result import Result
 from ansible_collections.reflex.ngfw.plugins.module_utils._module import directions, report, run
 
 OPTIONS = {

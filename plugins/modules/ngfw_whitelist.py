@@ -102,7 +102,7 @@ from typing import Any
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_networks
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import InvalidInput
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.firewall import Firewall
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.plan import WhitelistItem
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.guards import WhitelistItem
 from ansible_collections.reflex.ngfw.plugins.module_utils._module import report, run
 
 OPTIONS = {

@@ -8,7 +8,7 @@ import re
 import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Action, Direction
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.plan import WhitelistItem
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.guards import WhitelistItem
 
 HOST = {"ipv4": "198.51.100.1", "ipv6": "2001:db8:1::1"}
 SERVER = {"ipv4": "198.51.100.130", "ipv6": "2001:db8:2::2"}

@@ -8,7 +8,7 @@ import time
 import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Action, Block, Direction
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.plan import WhitelistItem
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.guards import WhitelistItem
 
 
 def blocks(*addresses, **options):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Direction
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.plan import WhitelistItem
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.guards import WhitelistItem
 
 SOURCE, DESTINATION = Direction.SOURCE, Direction.DESTINATION
 HOST = {"ipv4": "198.51.100.1", "ipv6": "2001:db8:1::1"}

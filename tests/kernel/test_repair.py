@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Action, Direction
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import InvalidInput
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.plan import WhitelistItem
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.guards import WhitelistItem
 
 ATTACKER, HOST = "203.0.113.7", "198.51.100.1"
 ATTACKER6, HOST6 = "2001:db8:a::7", "2001:db8:1::1"

@@ -14,7 +14,7 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall import ipset
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Action, Direction
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import KernelError, NotPermitted
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.plan import WhitelistItem
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.guards import WhitelistItem
 
 ATTACKER, HOST = "203.0.113.7", "198.51.100.1"
 FORK = multiprocessing.get_context("fork")

@@ -13,15 +13,18 @@ from . import host
 from .address import FAMILIES, IPV4, IPV6, Key, Network, NetworkSet
 from .entry import Action, Block, Direction, Entry, Origin
 from .errors import InvalidInput, KernelError, SetMissing
+from .guards import Guard, Guards, WhitelistItem
 from .info import GATHER, Info
 from .ipset import IpSets, Rejected
 from .iptables import Iptables
-from .kernel import Kernel, State
+from .kernel import Kernel
 from .layout import HOOKS, Role, SetSpec, allow_set, block_set, list_set, own_set, valid_chain, valid_list_name
 from .lock import Lock
 from .netset import Netset
-from .plan import Guard, Guards, Planner, Refusal, Result, WhitelistItem, as_entry
+from .plan import Planner
+from .result import Refusal, Result
 from .runner import Runner, SystemRunner
+from .state import State, as_entry
 
 RUN_DIRECTORY = Path("/run/ngfw")
 

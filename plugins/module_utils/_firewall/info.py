@@ -9,9 +9,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .entry import Action, Entry
-from .kernel import State
+from .guards import guard_comment
 from .layout import Role, SetSpec, allow_set, own_set
-from .plan import as_entry, guard_comment
+from .state import State, as_entry
 
 GATHER = ("chain", "blocks", "whitelist", "blocklists", "stats")
 

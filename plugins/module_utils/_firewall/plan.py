@@ -4,107 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from .address import Key, Network, NetworkSet
 from .entry import Action, Block, Direction, Entry, Note, Origin, clean_text, decode_comment, encode_comment
 from .errors import InvalidInput
+from .guards import Guards, WhitelistEntry, WhitelistItem, guard_comment, guard_note
 from .iptables import ChainState, jumps_are_right, render_absent, render_present, same_rules
-from .kernel import Held, Plan, State
 from .layout import HOOKS, Role, Rule, SetSpec, allow_set, block_set, chain_rules, own_set, parse_set_name
+from .result import Refusal, Result
+from .state import Held, Plan, State, as_entry
 
 _UNSPECIFIED = {"ipv4": Network(bytes(4), 32), "ipv6": Network(bytes(16), 128)}
 _HOOKS_MARK = "unspecified; hooks "
-
-
-class Guard(NamedTuple):
-    """What stands between a network and any block: `kind` is `protected` or `whitelisted`."""
-
-    kind: str
-    network: Network
-    comment: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.network}" + (f" ({self.comment})" if self.comment else "")
-
-
-class Refusal(NamedTuple):
-    """An address that was left alone, and why."""
-
-    address: str
-    reason: str
-
-
-class WhitelistItem(NamedTuple):
-    """A network that no block may touch."""
-
-    network: Network
-    comment: str = ""
-
-
-class WhitelistEntry(NamedTuple):
-    """A network of the whitelist or a protected one, as the kernel holds it."""
-
-    network: Network
-    comment: str
-    origin: Origin
-
-
-@dataclass
-class Result:
-    """What a request came to.
-
-    `blocked` are new entries, `extended` those whose end or parameters moved (`replaced` has their old forms),
-    `unblocked` those lifted, `already` those left as they are; `added`, `removed`, `kept` are the whitelist's,
-    `listed`, `unlisted`, `same` a blocklist's, by its sets.
-    `chain_before` and `chain_after` are lines about the chain itself.
-    """
-
-    blocked: list[Entry] = field(default_factory=list)
-    extended: list[Entry] = field(default_factory=list)
-    replaced: list[Entry] = field(default_factory=list)
-    unblocked: list[Entry] = field(default_factory=list)
-    already: list[Block] = field(default_factory=list)
-    refused: list[Refusal] = field(default_factory=list)
-    added: list[WhitelistEntry] = field(default_factory=list)
-    removed: list[WhitelistEntry] = field(default_factory=list)
-    kept: list[WhitelistItem] = field(default_factory=list)
-    listed: list[tuple[SetSpec, set[Key]]] = field(default_factory=list)
-    unlisted: list[tuple[SetSpec, set[Key]]] = field(default_factory=list)
-    same: list[tuple[SetSpec, set[Key]]] = field(default_factory=list)
-    chain_before: list[str] = field(default_factory=list)
-    chain_after: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    changed: bool = False
-
-
-class Guards:
-    """The protected and the whitelisted networks of a state; `protected` are more of them, with their reasons."""
-
-    def __init__(
-        self, chain: str, families: Iterable[str], state: State, protected: Mapping[Network, str], now: float
-    ) -> None:
-        own, allowed = {}, {}
-        for family in families:
-            for network, held in state.live(own_set(chain, family).name, now):
-                own[network] = guard_comment(held.comment)[1]
-            for network, held in state.live(allow_set(chain, family).name, now):
-                allowed[network] = guard_comment(held.comment)[1]
-        own.update(protected)
-        self._kinds = (("protected", NetworkSet(own), own), ("whitelisted", NetworkSet(allowed), allowed))
-
-    def covering(self, network: Network) -> Guard | None:
-        """What wholly covers the network: a protected one first."""
-        for kind, networks, comments in self._kinds:
-            found = networks.covering(network)
-            if found is not None:
-                return Guard(kind, found, comments[found])
-        return None
-
-    def near(self, network: Network) -> bool:
-        """Whether a protected or whitelisted network shares an address with this one."""
-        return any(networks.overlaps(network) for _kind, networks, _comments in self._kinds)
 
 
 class Planner:
@@ -134,12 +45,12 @@ class Planner:
 
         `protected` has the reason of each; `passing` are SSH peers, with the seconds that their protection lasts.
         """
-        wanted = {network: Held(None, _guard_note(Origin.PROTECTED, why)) for network, why in protected.items()}
+        wanted = {network: Held(None, guard_note(Origin.PROTECTED, why)) for network, why in protected.items()}
         hooks = self.hooks(hooks)
         for network in _UNSPECIFIED.values():
-            wanted[network] = Held(None, _guard_note(Origin.PROTECTED, _HOOKS_MARK + ",".join(hooks)))
+            wanted[network] = Held(None, guard_note(Origin.PROTECTED, _HOOKS_MARK + ",".join(hooks)))
         for network, seconds in passing.items():
-            wanted.setdefault(network, Held(self.now + seconds, _guard_note(Origin.PROTECTED, "SSH peer")))
+            wanted.setdefault(network, Held(self.now + seconds, guard_note(Origin.PROTECTED, "SSH peer")))
         for family in self._families:
             name = own_set(self._chain, family).name
             present = dict(self.state.live(name, self.now))
@@ -277,7 +188,7 @@ class Planner:
         for item in items:
             network = item.network
             name = allow_set(self._chain, network.family).name
-            wanted = Held(None, _guard_note(self._origin, item.comment))
+            wanted = Held(None, guard_note(self._origin, item.comment))
             present = self.state.held(name, network, self.now) or self.plan.add.get(name, {}).get(network)
             if present is not None:
                 origin, comment = guard_comment(present.comment)
@@ -286,7 +197,7 @@ class Planner:
                     self.result.kept.append(item)
                     continue
                 if origin is Origin.CONFIG:
-                    wanted = Held(None, _guard_note(Origin.CONFIG, item.comment))
+                    wanted = Held(None, guard_note(Origin.CONFIG, item.comment))
                 self.result.removed.append(WhitelistEntry(network, comment, origin))
             self.plan.add.setdefault(name, {})[network] = wanted
             self.result.added.append(WhitelistEntry(network, item.comment, guard_comment(wanted.comment)[0]))
@@ -453,31 +364,6 @@ class Planner:
                         f"{network} is still inside the blocked network {other}; unblock that, or whitelist {network}"
                     )
                     return
-
-
-def as_entry(spec: SetSpec, network: Network, held: Held) -> Entry:
-    """What an entry of a block set means."""
-    note = decode_comment(held.comment)
-    block = Block(network, spec.action, spec.direction, note.duration, note.rule_name, note.reason)
-    if spec.action is Action.LOG:
-        block = block._replace(log_prefix=note.parameters)
-    elif spec.action is Action.RATE_LIMIT and note.parameters:
-        rate, _slash, burst = note.parameters.rpartition("/")
-        block = block._replace(rate=rate, burst=int(burst))
-    return Entry(block, note.origin, float(note.created_at), held.expires_at, held.packets, held.bytes)
-
-
-def guard_comment(comment: str) -> tuple[Origin, str]:
-    """The origin and the text in the comment of a whitelist entry or protected address."""
-    origin, tab, text = comment.partition("\t")
-    try:
-        return (Origin(origin), text) if tab else (Origin.COMMAND, comment)
-    except ValueError:
-        return Origin.COMMAND, comment
-
-
-def _guard_note(origin: Origin, text: str) -> str:
-    return f"{origin.value}\t" + clean_text(text, 240)
 
 
 def _longer(first: int, second: int) -> bool:

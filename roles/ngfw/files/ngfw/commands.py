@@ -22,7 +22,7 @@ from .yamlfile import ConfigError, Problem
 
 if TYPE_CHECKING:
     from .firewall.firewall import Firewall
-    from .firewall.plan import Result
+    from .firewall.result import Result
     from .rules.load import RuleSet
 
 DONE, FAILED, USAGE, FORBIDDEN = 0, 1, 2, 3
@@ -162,7 +162,7 @@ def unblock(arguments: Namespace) -> int:
 
 def whitelist(arguments: Namespace) -> int:
     from .firewall.address import parse_network
-    from .firewall.plan import WhitelistItem
+    from .firewall.guards import WhitelistItem
     from .tables import whitelist_table
 
     if arguments.step == "list":

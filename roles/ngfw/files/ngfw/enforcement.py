@@ -12,7 +12,8 @@ from .firewall.address import Network, parse_network
 from .firewall.entry import Block, Entry, Origin
 from .firewall.errors import FirewallError
 from .firewall.firewall import Firewall
-from .firewall.plan import Guard, Result, WhitelistItem
+from .firewall.guards import Guard, WhitelistItem
+from .firewall.result import Result
 from .recorder import Recorder
 
 

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What no block may touch: whitelisted and protected networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from .address import Network, NetworkSet
+from .entry import Origin, clean_text
+from .layout import allow_set, own_set
+from .state import State
+
+
+class WhitelistItem(NamedTuple):
+    """A network that no block may touch."""
+
+    network: Network
+    comment: str = ""
+
+
+class WhitelistEntry(NamedTuple):
+    """A network of the whitelist or a protected one, as the kernel holds it."""
+
+    network: Network
+    comment: str
+    origin: Origin
+
+
+class Guard(NamedTuple):
+    """What stands between a network and any block: `kind` is `protected` or `whitelisted`."""
+
+    kind: str
+    network: Network
+    comment: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.network}" + (f" ({self.comment})" if self.comment else "")
+
+
+class Guards:
+    """The protected and the whitelisted networks of a state; `protected` are more of them, with their reasons."""
+
+    def __init__(
+        self, chain: str, families: Iterable[str], state: State, protected: Mapping[Network, str], now: float
+    ) -> None:
+        own, allowed = {}, {}
+        for family in families:
+            for network, held in state.live(own_set(chain, family).name, now):
+                own[network] = guard_comment(held.comment)[1]
+            for network, held in state.live(allow_set(chain, family).name, now):
+                allowed[network] = guard_comment(held.comment)[1]
+        own.update(protected)
+        self._kinds = (("protected", NetworkSet(own), own), ("whitelisted", NetworkSet(allowed), allowed))
+
+    def covering(self, network: Network) -> Guard | None:
+        """What wholly covers the network: a protected one first."""
+        for kind, networks, comments in self._kinds:
+            found = networks.covering(network)
+            if found is not None:
+                return Guard(kind, found, comments[found])
+        return None
+
+    def near(self, network: Network) -> bool:
+        """Whether a protected or whitelisted network shares an address with this one."""
+        return any(networks.overlaps(network) for _kind, networks, _comments in self._kinds)
+
+
+def guard_comment(comment: str) -> tuple[Origin, str]:
+    """The origin and the text in the comment of a whitelist entry or protected address."""
+    origin, tab, text = comment.partition("\t")
+    try:
+        return (Origin(origin), text) if tab else (Origin.COMMAND, comment)
+    except ValueError:
+        return Origin.COMMAND, comment
+
+
+def guard_note(origin: Origin, text: str) -> str:
+    return f"{origin.value}\t" + clean_text(text, 240)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a request came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .address import Key
+from .entry import Block, Entry
+from .guards import WhitelistEntry, WhitelistItem
+from .layout import SetSpec
+
+
+class Refusal(NamedTuple):
+    """An address that was left alone, and why."""
+
+    address: str
+    reason: str
+
+
+@dataclass
+class Result:
+    """What a request came to.
+
+    `blocked` are new entries, `extended` those whose end or parameters moved (`replaced` has their old forms),
+    `unblocked` those lifted, `already` those left as they are; `added`, `removed`, `kept` are the whitelist's,
+    `listed`, `unlisted`, `same` a blocklist's, by its sets.
+    `chain_before` and `chain_after` are lines about the chain itself.
+    """
+
+    blocked: list[Entry] = field(default_factory=list)
+    extended: list[Entry] = field(default_factory=list)
+    replaced: list[Entry] = field(default_factory=list)
+    unblocked: list[Entry] = field(default_factory=list)
+    already: list[Block] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    added: list[WhitelistEntry] = field(default_factory=list)
+    removed: list[WhitelistEntry] = field(default_factory=list)
+    kept: list[WhitelistItem] = field(default_factory=list)
+    listed: list[tuple[SetSpec, set[Key]]] = field(default_factory=list)
+    unlisted: list[tuple[SetSpec, set[Key]]] = field(default_factory=list)
+    same: list[tuple[SetSpec, set[Key]]] = field(default_factory=list)
+    chain_before: list[str] = field(default_factory=list)
+    chain_after: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    changed: bool = False
