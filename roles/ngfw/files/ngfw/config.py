@@ -164,11 +164,8 @@ class Config:
 
 def load(path: str | Path) -> Config:
     """Read a configuration file; an empty one is all defaults. Raises ConfigError with every problem in it."""
-    file = Path(path)
-    if not file.exists():
-        message = "there is no such file; create it (an empty one means all defaults), or name another with --config"
-        raise ConfigError([Problem(str(path), 0, message)])
-    return _config(read(file), str(path))
+    hint = "create it (an empty one means all defaults), or name another with --config"
+    return _config(read(Path(path), if_missing=hint), str(path))
 
 
 def loads(source: str, path: str = "ngfw.yml") -> Config:
@@ -211,8 +208,9 @@ def _config(root: Node | None, path: str) -> Config:
 
 
 def _words(top: Section, key: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    before = len(top.problems)
     words = top.items(key, values.choice(*allowed), allowed)
-    if not words:
+    if not words and len(top.problems) == before:
         top.problem(top.line_of(key), f"'{key}' names nothing; name at least one of {', '.join(allowed)}")
     return tuple(word for word in allowed if word in words)
 

@@ -15,17 +15,20 @@ T = TypeVar("T")
 class Section:
     """The keys of one mapping. Whatever is not taken before ``close()`` is an unknown key."""
 
-    def __init__(self, node: Node | None, path: str, problems: list[Problem], name: str = "") -> None:
+    def __init__(
+        self, node: Node | None, path: str, problems: list[Problem], name: str = "", what: str = "the file"
+    ) -> None:
         self.path = path
         self.problems = problems
         self.name = name
         self.line = node.line if node is not None else 0
         self._entries: dict[str, tuple[int, Node]] = {}
         self._known: dict[str, None] = {}
+        self.broken = node is not None and not isinstance(node, MapNode)
         if isinstance(node, MapNode):
             self._entries = node.entries
         elif node is not None:
-            what = f"'{name}'" if name else "the file"
+            what = f"'{name}'" if name else what
             self.problem(node.line, f"{what} must be a mapping, not {kind_of(node)}; write 'key: value'")
 
     def problem(self, line: int, message: str) -> None:
@@ -64,6 +67,8 @@ class Section:
     def require(self, key: str, convert: Converter[T], hint: str) -> T | None:
         """Like ``take`` for a key that must be there; None after a problem."""
         node = self.node(key)
+        if node is None and self.broken:
+            return None
         if node is None:
             self.problem(self.line_of(key), f"'{self._full(key)}' is missing; add {hint}")
             return None
@@ -86,13 +91,14 @@ class Section:
             self._refuse_null(key)
         return Section(node, self.path, self.problems, self._full(key))
 
-    def sections(self, key: str) -> list[Section] | None:
-        """The mappings of a list; None where the key is missing."""
+    def sections(self, key: str, what: str = "") -> list[Section] | None:
+        """The mappings of a list; None where the key is missing. ``what`` names one of them instead of the key."""
         node = self.optional(key, _list)
         if node is None:
             self._refuse_null(key)
             return None
-        return [Section(item, self.path, self.problems, self._full(key)) for item in node.items]
+        name = "" if what else self._full(key)
+        return [Section(item, self.path, self.problems, name, what) for item in node.items]
 
     def close(self) -> None:
         """Note every key that nobody asked for."""

@@ -41,6 +41,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'X'?`` for the known word nearest to ``word``, or else a short list of what there is."""
     choices = sorted(known)
     near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    near = near or [each for each in choices if len(word) > 2 and word in each]
     if near:
         return f"; did you mean '{near[0]}'?"
     return "; there is " + ", ".join(choices) if len(choices) <= 30 else ""
@@ -70,7 +71,7 @@ def kind_of(node: Node) -> str:
 def text(node: Node) -> str:
     """A text; a number or boolean must be put in quotes."""
     if not isinstance(node, ScalarNode) or node.value is None:
-        raise WrongValueError(f"must be a text, not {kind_of(node)}")
+        raise WrongValueError(f"must be a text, not {kind_of(node)}; write one in its place")
     if not isinstance(node.value, str):
         raise WrongValueError(f"must be a text, not {kind_of(node)}; put it in quotes")
     return node.value

@@ -80,13 +80,18 @@ class MapNode:
 Node = Union[ScalarNode, ListNode, MapNode]
 
 
-def read(path: Path) -> Node | None:
+def read(path: Path, *, if_missing: str = "create it, or correct the path") -> Node | None:
     """Read one YAML document; None if there is nothing in it. Raises ConfigError with every problem found."""
     try:
+        # A pipe or a device would be waited for without end.
+        if path.exists() and not path.is_file():
+            raise ConfigError([Problem(str(path), 0, "is not a regular file; name a file")])
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError([Problem(str(path), 0, f"there is no such file; {if_missing}")]) from None
     except OSError as error:
-        message = f"cannot be read: {error.strerror}; create the file or name another one"
+        message = f"cannot be read ({error.strerror}); check owner and permissions"
         raise ConfigError([Problem(str(path), 0, message)]) from None
     return parse(data, str(path))
 

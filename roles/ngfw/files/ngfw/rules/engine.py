@@ -18,6 +18,7 @@ from .windows import MAX_GROUPS, Counter, DistinctCounter, Memory
 
 Record = dict[str, Any]
 Getter = Callable[[Record], Any]
+NetworkOf = Callable[[str], str]
 
 # What rules are indexed by, the most selective first.
 _INDEXED = ("alert.signature_id", "dest_port", "src_port", "alert.severity", "app_proto", "proto")
@@ -43,11 +44,11 @@ class _Runner:
 
     __slots__ = ("after", "counter", "distinct", "group", "matches", "memory", "position", "rule", "values")
 
-    def __init__(self, rule: Rule, position: int, max_groups: int) -> None:
+    def __init__(self, rule: Rule, position: int, max_groups: int, network_of: NetworkOf) -> None:
         self.rule = rule
         self.position = position
         self.matches = rule.expression.matches
-        self.group = _group_getter(rule.group_by)
+        self.group = _group_getter(rule.group_by, network_of)
         self.counter: Counter | None = None
         self.distinct: Getter | None = None
         self.values: DistinctCounter | None = None
@@ -112,20 +113,29 @@ class _Plan:
 
 
 class Engine:
-    """Feeds events to the enabled ones of the rules."""
+    """Feeds events to the enabled ones of the rules.
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    ``network_of`` may name, for the text of an IPv6 offender, what is blocked in its place, so that somebody who has
+    a whole network to choose addresses from is counted as one.
+    """
+
+    def __init__(self, rules: Iterable[Rule], *, network_of: NetworkOf = str) -> None:
         enabled = [rule for rule in rules if rule.enabled]
         counting = sum(1 for rule in enabled if rule.threshold > 1 or rule.distinct is not None)
         max_groups = min(MAX_GROUPS, max(_MIN_GROUPS, _ALL_GROUPS // max(counting, 1)))
-        self._runners = [_Runner(rule, position, max_groups) for position, rule in enumerate(enabled)]
+        self._runners = [_Runner(rule, position, max_groups, network_of) for position, rule in enumerate(enabled)]
         by_name = {runner.rule.name: runner for runner in self._runners}
         for runner in self._runners:
             sequence = runner.rule.sequence
             if sequence is not None:
                 first = by_name[sequence.after]
-                longest = max(r.rule.sequence.within for r in self._runners if r.rule.sequence == sequence)
-                first.memory = first.memory or Memory(longest, max_groups)
+                longest = max(
+                    r.rule.sequence.within
+                    for r in self._runners
+                    if r.rule.sequence and r.rule.sequence.after == sequence.after
+                )
+                if first.memory is None:
+                    first.memory = Memory(longest, max_groups)
                 runner.after = first.memory
         by_type: dict[str, list[_Runner]] = {}
         for runner in self._runners:
@@ -206,8 +216,8 @@ def _getter(name: str) -> Getter:
     return get
 
 
-def _group_getter(names: tuple[str, ...]) -> Callable[[Record], Hashable | None]:
-    getters = [_offender if name == "offender" else _getter(name) for name in names]
+def _group_getter(names: tuple[str, ...], network_of: NetworkOf) -> Callable[[Record], Hashable | None]:
+    getters = [_offender(network_of) if name == "offender" else _getter(name) for name in names]
     if len(getters) == 1:
         single = getters[0]
 
@@ -224,9 +234,13 @@ def _group_getter(names: tuple[str, ...]) -> Callable[[Record], Hashable | None]
     return get_all
 
 
-def _offender(record: Record) -> Any:
-    # Where nobody can be named, events are still counted by their sender, to be journaled as hits without effect.
-    return record.get("offender") or record.get("src_ip")
+def _offender(network_of: NetworkOf) -> Getter:
+    def get(record: Record) -> Any:
+        # Where nobody can be named, events are still counted by their sender: hits without effect are journaled.
+        address = record.get("offender") or record.get("src_ip")
+        return network_of(address) if address.__class__ is str and ":" in address else address
+
+    return get
 
 
 def _key(value: Any) -> Hashable | None:

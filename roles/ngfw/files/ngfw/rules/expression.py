@@ -124,7 +124,7 @@ class _Compiler:
         if isinstance(tree, Call):
             return self._call(tree)
         if isinstance(tree, ListOf):
-            return ast.Tuple(elts=[self._value(each)[0] for each in tree.items], ctx=ast.Load()), "a"
+            raise ExpressionError("a list cannot stand here; write it to the right of 'in'", tree.offset)
         if isinstance(tree, Unary) and tree.operator == "-":
             return self._helper(functions.negate, self._operand(tree.operand, "-")), "n"
         if isinstance(tree, Binary) and tree.operator in _ARITHMETIC:
@@ -197,7 +197,7 @@ class _Compiler:
                 return self._constant(functions.networks_of(texts))
             except InvalidInput as error:
                 raise ExpressionError(str(error), tree.offset) from None
-        node, kinds = self._value(tree)
+        node, kinds = self._container(tree) if "a" in wanted else self._value(tree)
         if "?" not in kinds and not set(kinds) & set(wanted):
             raise ExpressionError(
                 f"{name}() wants {_kinds(wanted)} here, and {_shown(tree)} is {_kinds(kinds)}", tree.offset
@@ -272,11 +272,16 @@ class _Compiler:
                 compare = ast.In() if positive else ast.NotIn()
                 kind_test = self._constant(str) if types == {str} else None
                 return self._held(node, kind_test, compare, _set(values))
-        other, other_kinds = self._value(container)
+        other, other_kinds = self._container(container)
         if "?" not in other_kinds and not set(other_kinds) & {"s", "a"}:
             message = f"{_shown(container)} is {_kinds(other_kinds)}; 'in' wants a list or a text at its right"
             raise ExpressionError(message, container.offset)
         return self._helper(functions.holds if positive else functions.lacks, other, node)
+
+    def _container(self, tree: Tree) -> tuple[ast.expr, str]:
+        if isinstance(tree, ListOf):
+            return ast.Tuple(elts=[self._value(each)[0] for each in tree.items], ctx=ast.Load()), "a"
+        return self._value(tree)
 
     def _held(self, node: ast.expr, kind: ast.expr | None, compare: ast.cmpop, constant: ast.expr) -> ast.expr:
         """The comparison of a value that must be of that class; None: a number, which a boolean is not."""

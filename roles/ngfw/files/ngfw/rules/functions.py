@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Callable, NamedTuple
 
@@ -114,7 +114,7 @@ def negate(value: Any) -> Any:
 
 def length(value: Any) -> int | None:
     """The characters of a text, the items of a list, the keys of an object."""
-    return len(value) if value.__class__ in (str, list, dict) else None
+    return len(value) if value.__class__ in (str, list, tuple, dict) else None
 
 
 def lower(value: Any) -> str | None:
@@ -179,23 +179,20 @@ def _host(text: str) -> Network | None:
         return None
 
 
-_TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::\d\d(?:\.\d{1,9})?)?(?:(Z)|([-+])(\d\d):?(\d\d))?", re.ASCII
-)
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(?::\d\d(?:\.\d{1,9})?)?(?:Z|([-+])(\d\d):?(\d\d))?", re.ASCII)
 
 
-@lru_cache(maxsize=256)
 def _local(text: str) -> time.struct_time | None:
     match = _TIME.fullmatch(text)
-    if match is None:
-        return None
-    sign, hours, minutes = match.group(7), match.group(8), match.group(9)
+    return _local_minute(*match.groups(default="")) if match else None
+
+
+@lru_cache(maxsize=1024)
+def _local_minute(day: str, minute: str, sign: str, hours: str, minutes: str) -> time.struct_time | None:
     offset = timedelta(hours=int(hours), minutes=int(minutes)) if sign else timedelta()
     try:
-        year, month, day, hour, minute = map(int, match.group(1, 2, 3, 4, 5))
-        moment = datetime(year, month, day, hour, minute, tzinfo=timezone.utc)
-        seconds = (moment + offset if sign == "-" else moment - offset).timestamp()
-        return time.localtime(seconds)
+        moment = datetime.fromisoformat(f"{day}T{minute}+00:00")
+        return time.localtime((moment + offset if sign == "-" else moment - offset).timestamp())
     except (ValueError, OverflowError, OSError):
         return None
 

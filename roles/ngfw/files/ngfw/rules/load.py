@@ -59,28 +59,21 @@ def load_rules(paths: Iterable[Path], defaults: Defaults | None = None) -> RuleS
 
     Raises ConfigError with all problems of all files.
     """
-    problems: list[Problem] = []
-    rules: list[Rule] = []
-    files = _files(paths, problems)
+    loader = _Loader(defaults or Defaults())
+    files = _files(paths, loader.problems)
     for file in files:
         try:
-            rules += _rules(read(file), str(file), defaults or Defaults(), problems)
+            loader.take(read(file), str(file))
         except ConfigError as error:
-            problems += error.problems
-    _check_together(rules, problems)
-    if problems:
-        raise ConfigError(sorted(problems))
-    return RuleSet(tuple(rules), tuple(map(str, files)))
+            loader.problems += error.problems
+    return RuleSet(loader.finish(), tuple(map(str, files)))
 
 
 def parse_rules(source: bytes, path: str, defaults: Defaults | None = None) -> RuleSet:
     """The rules of a file at hand; ``path`` is only used in messages. Raises ConfigError."""
-    problems: list[Problem] = []
-    rules = _rules(parse(source, path), path, defaults or Defaults(), problems)
-    _check_together(rules, problems)
-    if problems:
-        raise ConfigError(sorted(problems))
-    return RuleSet(tuple(rules), (path,))
+    loader = _Loader(defaults or Defaults())
+    loader.take(parse(source, path), path)
+    return RuleSet(loader.finish(), (path,))
 
 
 def _files(paths: Iterable[Path], problems: list[Problem]) -> list[Path]:
@@ -99,21 +92,55 @@ def _files(paths: Iterable[Path], problems: list[Problem]) -> list[Path]:
     return list(files)
 
 
-def _rules(root: Node | None, path: str, defaults: Defaults, problems: list[Problem]) -> list[Rule]:
-    if root is None:
-        return []
-    top = Section(root, path, problems)
-    sections = top.sections("rules")
-    if sections is None and not problems:
-        top.problem(top.line, "'rules' is missing; begin the file with 'rules:' and list rules under it")
-    top.close()
-    rules = (_rule(section, defaults) for section in sections or ())
-    return [rule for rule in rules if rule is not None]
+class _Loader:
+    """Collects rules and problems over several files, then checks the rules against each other."""
+
+    def __init__(self, defaults: Defaults) -> None:
+        self.problems: list[Problem] = []
+        self._defaults = defaults
+        self._rules: list[Rule] = []
+        self._refused: set[str] = set()
+
+    def take(self, root: Node | None, path: str) -> None:
+        """The rules of one file."""
+        if root is None:
+            return
+        top = Section(root, path, self.problems)
+        sections = top.sections("rules", "a rule")
+        if sections is None and not top.broken and not top.has_null("rules"):
+            top.problem(top.line, "'rules' is missing; begin the file with 'rules:' and list rules under it")
+        top.close()
+        for section in sections or ():
+            name = section.require("name", values.parsed(valid_rule_name), "name: What It Does")
+            rule = _rule(section, name, self._defaults)
+            if rule is not None:
+                self._rules.append(rule)
+            elif name is not None:
+                self._refused.add(name)
+
+    def finish(self) -> tuple[Rule, ...]:
+        """All rules; raises ConfigError if anything was wrong."""
+        named: dict[str, Rule] = {}
+        for rule in self._rules:
+            first = named.setdefault(rule.name, rule)
+            if first is not rule:
+                place = f"{first.path}:{first.line}"
+                self._problem(rule, f"a rule named '{rule.name}' is there already, {place}; give this one another name")
+        for rule in named.values():
+            if rule.sequence is not None and rule.sequence.after not in self._refused:
+                message = _sequence_problem(rule, rule.sequence.after, named)
+                if message:
+                    self._problem(rule, f"rule '{rule.name}': {message}")
+        if self.problems:
+            raise ConfigError(sorted(self.problems))
+        return tuple(self._rules)
+
+    def _problem(self, rule: Rule, message: str) -> None:
+        self.problems.append(Problem(rule.path, rule.line, message))
 
 
-def _rule(section: Section, defaults: Defaults) -> Rule | None:
+def _rule(section: Section, name: str | None, defaults: Defaults) -> Rule | None:
     before = len(section.problems)
-    name = section.require("name", values.parsed(valid_rule_name), "name: What It Does")
     event_type = section.require("type", _event_type, "type: alert, or another event type of EVE")
     expression = _expression(section, event_type)
     threshold = section.take("threshold", values.integer(1, MAX_THRESHOLD), 1)
@@ -183,9 +210,8 @@ def _expression_text(node: Node) -> str:
 def _event_type(node: Node) -> str:
     word = values.text(node)
     if word not in fields.EVENT_TYPES:
-        raise WrongValueError(
-            f"cannot be '{shown(word)}'{suggestion(word, fields.EVENT_TYPES)} write an EVE event type"
-        )
+        hint = suggestion(word, fields.EVENT_TYPES) or "; write an event type of EVE, such as alert"
+        raise WrongValueError(f"cannot be '{shown(word)}'{hint}")
     return word
 
 
@@ -245,22 +271,6 @@ def _mitre(node: Node) -> str:
     if not _MITRE.fullmatch(word):
         raise WrongValueError(f"cannot be '{shown(word)}'; write an ATT&CK number such as T1110 or T1110.001")
     return word
-
-
-def _check_together(rules: list[Rule], problems: list[Problem]) -> None:
-    named: dict[str, Rule] = {}
-    for rule in rules:
-        first = named.setdefault(rule.name, rule)
-        if first is not rule:
-            message = (
-                f"a rule named '{rule.name}' is there already, {first.path}:{first.line}; give this one another name"
-            )
-            problems.append(Problem(rule.path, rule.line, message))
-    for rule in named.values():
-        if rule.sequence is not None:
-            message = _sequence_problem(rule, rule.sequence.after, named)
-            if message:
-                problems.append(Problem(rule.path, rule.line, f"rule '{rule.name}': {message}"))
 
 
 def _sequence_problem(rule: Rule, after: str, named: dict[str, Rule]) -> str:

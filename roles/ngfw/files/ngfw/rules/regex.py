@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+import warnings
 from typing import Any
 
 MAX_PATTERN = 1024
@@ -49,10 +50,11 @@ def compile_regex(pattern: str) -> re.Pattern[str]:
     # A search finds the same with or without it, but tries every end of it from every start.
     stripped = re.sub(r"\A(?:\.\*\??)+(?![*+?{])", "", pattern)
     try:
-        compiled = re.compile(stripped)
-        parsed = _sre.parse(stripped)
-        _Cost(bool(compiled.flags & re.IGNORECASE)).check(list(parsed))
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what Python warns of means another thing in its next version
+            compiled = re.compile(stripped)
+        _Cost(bool(compiled.flags & re.IGNORECASE)).check(list(_sre.parse(stripped)))
+    except (re.error, OverflowError, RecursionError, Warning) as error:
         raise RegexError(f"bad regex: {error}; test it with Python's re.search") from None
     return compiled
 
