@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Callable
 
-from . import host
+from . import host, saved
 from .address import FAMILIES, IPV4, IPV6, Key, Network, NetworkSet
 from .entry import Action, Block, Direction, Entry, Origin
 from .errors import InvalidInput, KernelError, SetMissing
@@ -269,6 +269,23 @@ class Firewall:
         with self._planning(dry_run, prepare=False) as planner:
             planner.remove()
         return planner.result
+
+    # --- for the next boot -------------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> int:
+        """Write what the sets hold to a file; returns the number of entries. Raises OSError too."""
+        with self._lock:
+            return saved.write(path, self._chain, self._sets, self._clock())
+
+    def restore_sets(self, path: Path) -> int:
+        """Make the sets what the file says, less what has run out; returns the number of entries. Raises OSError too.
+
+        The chain is not touched; `ensure` makes it, with the hooks that are remembered in the sets.
+        """
+        with self._lock:
+            self._lock.advance()
+            self._kernel.forget()
+            return saved.restore(path, self._chain, self._sets, self._clock())
 
     # --- inner steps -------------------------------------------------------------------------------------------
 
