@@ -82,7 +82,8 @@ def restore(path: Path, chain: str, sets: IpSets, now: float) -> int:
         rejected = sets.fill(_BESIDE, members) if plain else sets.add(_BESIDE, left)
         if rejected:
             raise KernelError(f"{len(rejected)} entries of {name} did not fit, such as {rejected[0].network}")
-        sets.create(name, line["family"], plain=plain, elements=size)
+        if name not in present:
+            sets.create(name, line["family"], plain=plain)
         sets.swap(_BESIDE, name)
         sets.destroy(_BESIDE)
         count += size
