@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a line in the log to packets that do not arrive."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from .conftest import HOST, Watcher, alert, wait_until
+
+SHORT = """
+rules:
+  - name: Short
+    type: alert
+    expression: alert.severity == 1
+    severity: high
+    actions:
+      - {type: iptables_block, config: {duration: 2s}}
+"""
+FORMS = """
+rules:
+  - name: Twice
+    type: alert
+    expression: alert.severity == 1
+    severity: high
+    actions:
+      - {type: iptables_reject, config: {duration: 10m}}
+      - {type: iptables_log, config: {prefix: "SEEN: ", duration: 10m}}
+      - {type: iptables_block, config: {target: destination, duration: 10m}}
+"""
+
+
+@pytest.mark.feature("A1", "D1")
+def test_a_line_becomes_dropped_packets(watcher: Watcher) -> None:
+    watcher.start()
+    passes = watcher.network.passes
+    assert passes("198.51.100.7")
+    watcher.write(alert("198.51.100.7", 42))
+    wait_until(lambda: not passes("198.51.100.7"))
+    assert passes("198.51.100.8")
+    (block,) = watcher.blocks()
+    assert (block["address"], block["rule_name"], block["reason"]) == ("198.51.100.7", "High", "RULE High")
+    assert (block["origin"], block["action"], block["target"]) == ("watcher", "drop", "source")
+    assert 1790 <= block["remaining"] <= 1800
+    wait_until(lambda: watcher.lines("alerts.json"))
+    (line,) = watcher.lines("blocks.log")
+    assert line.endswith(' BLOCKED 198.51.100.7 (REPUTATION SCORE: -) [RULE High] SID=42 MSG="alert number 42"')
+    assert [(each["action"], each["ip"], each["sid"]) for each in watcher.decisions()] == [
+        ("block", "198.51.100.7", 42)
+    ]
+
+
+@pytest.mark.feature("C9")
+def test_an_ipv6_offender_is_dropped_with_its_network(watcher: Watcher) -> None:
+    watcher.start()
+    passes = watcher.network.passes
+    watcher.write(alert("2001:db8:a:1::7"))
+    wait_until(lambda: not passes("2001:db8:a:1::7"))
+    assert not passes("2001:db8:a:1:ffff::1")
+    assert passes("2001:db8:a:2::7")
+    assert watcher.blocked() == {"2001:db8:a:1::/64"}
+
+
+@pytest.mark.feature("C9", "C5")
+def test_a_neighbour_on_the_hosts_own_link_is_blocked_alone(watcher: Watcher) -> None:
+    watcher.start()
+    watcher.write(alert("2001:db8:1::77"))
+    wait_until(lambda: watcher.lines("alerts.json"))
+    assert watcher.blocked() == {"2001:db8:1::77"}
+
+
+@pytest.mark.feature("C4")
+def test_the_whitelist_of_the_configuration_is_never_blocked(watcher: Watcher) -> None:
+    watcher.configure(whitelist=["198.51.100.0/28", "2001:db8:a:1::1"])
+    watcher.start()
+    watcher.write(alert("198.51.100.7"), alert("2001:db8:a:1::1"), alert("2001:db8:a:1::2"), alert("203.0.113.1"))
+    passes = watcher.network.passes
+    wait_until(lambda: not passes("203.0.113.1"))
+    assert passes("198.51.100.7")
+    assert passes("2001:db8:a:1::1")
+    wait_until(lambda: not passes("2001:db8:a:1::2"))
+    assert watcher.blocked() == {"203.0.113.1", "2001:db8:a:1::2"}
+    wait_until(lambda: len(watcher.decisions()) == 4)
+    skips = {each["ip"]: each["reason"] for each in watcher.decisions() if each["action"] == "skip"}
+    assert skips == {"198.51.100.7": "whitelist: 198.51.100.0/28", "2001:db8:a:1::1": "whitelist: 2001:db8:a:1::1"}
+    assert ("198.51.100.0/28", "config") in {
+        (item["address"], item["origin"]) for item in json.loads(watcher.command("whitelist", "list", "--json").stdout)
+    }
+
+
+@pytest.mark.feature("C4")
+def test_a_whitelist_entry_added_by_hand_counts_at_once(watcher: Watcher) -> None:
+    watcher.start()
+    passes = watcher.network.passes
+    watcher.write(alert("198.51.100.7"))
+    wait_until(lambda: not passes("198.51.100.7"))
+    assert watcher.command("whitelist", "add", "198.51.100.7").stdout.splitlines() == [
+        "whitelisted 198.51.100.7",
+        "unblocked 198.51.100.7",
+    ]
+    assert passes("198.51.100.7")
+    watcher.write(alert("198.51.100.7"))
+    wait_until(lambda: any(each["action"] == "skip" for each in watcher.decisions()))
+    assert passes("198.51.100.7")
+
+
+@pytest.mark.feature("A7", "C5")
+def test_the_hosts_own_addresses_and_its_gateway_are_never_blocked(watcher: Watcher) -> None:
+    watcher.start()
+    answers = {"direction": "to_client", "flow": {"pkts_toserver": 4, "pkts_toclient": 3}}
+    watcher.write(
+        alert(HOST),
+        alert("192.0.2.2"),
+        alert("127.0.0.1"),
+        alert("0.0.0.0"),
+        # The signature fires on our server's answer: the client that provoked it is meant.
+        alert(HOST, 5, dest_ip="198.51.100.9", **answers),
+        # Our own client fetched something bad: nobody.
+        alert("198.51.100.10", 6, dest_ip=HOST, **answers),
+    )
+    wait_until(lambda: len(watcher.decisions()) == 5)
+    assert watcher.blocked() == {"198.51.100.9"}
+    assert {each["reason"].partition(":")[0] for each in watcher.decisions() if each["action"] == "skip"} == {
+        "outbound",
+        "protected",
+    }
+
+
+@pytest.mark.feature("F5", "C6")
+def test_several_actions_of_a_rule(watcher: Watcher) -> None:
+    watcher.rules.write_text(FORMS)
+    watcher.start()
+    watcher.write(alert("198.51.100.7", dest_ip="203.0.113.99"))
+    wait_until(lambda: len(watcher.decisions()) == 3)
+    assert {(block["action"], block["target"], block["address"]) for block in watcher.blocks()} == {
+        ("reject", "source", "198.51.100.7"),
+        ("log", "source", "198.51.100.7"),
+        ("drop", "destination", "203.0.113.99"),
+    }
+    assert [each["action"] for each in watcher.decisions()] == ["reject", "log", "block"]
+    assert len(watcher.lines("blocks.log", "BLOCKED")) == 2
+
+
+@pytest.mark.feature("D1")
+def test_the_end_of_a_block_is_journaled(watcher: Watcher) -> None:
+    watcher.rules.write_text(SHORT)
+    watcher.start()
+    passes = watcher.network.passes
+    watcher.write(alert("198.51.100.7"))
+    wait_until(lambda: not passes("198.51.100.7"))
+    wait_until(lambda: watcher.lines("blocks.log", "EXPIRED"))
+    wait_until(lambda: passes("198.51.100.7"))
+    assert [line.split()[2] for line in watcher.lines("blocks.log")] == ["BLOCKED", "EXPIRED"]
+    assert [each["action"] for each in watcher.decisions()] == ["block", "expire"]
+    watcher.write(alert("198.51.100.7"))
+    wait_until(lambda: not passes("198.51.100.7"))
+
+
+@pytest.mark.feature("A8")
+def test_a_flood_of_one_offender_is_one_block(watcher: Watcher) -> None:
+    watcher.start()
+    for _ in range(20):
+        watcher.write(*(alert("198.51.100.7", number) for number in range(100)))
+    watcher.write(alert("198.51.100.8"))
+    wait_until(lambda: len(watcher.lines("blocks.log")) == 2)
+    assert [each["ip"] for each in watcher.decisions()] == ["198.51.100.7", "198.51.100.8"]
+    wait_until(lambda: len(watcher.lines("alert.log")) == 2001)
+
+
+@pytest.mark.feature("C12")
+def test_a_dry_run_touches_nothing(watcher: Watcher) -> None:
+    watcher.configure(dry_run=True)
+    watcher.start()
+    watcher.write(alert("198.51.100.7"), alert("198.51.100.7"))
+    wait_until(lambda: watcher.lines("alerts.json"))
+    assert watcher.network.passes("198.51.100.7")
+    assert watcher.network.host.run("ipset", "list", "-n").stdout == ""
+    assert "NGFW" not in watcher.network.host.run("iptables-save").stdout
+    assert [(each["action"], each["dry_run"]) for each in watcher.decisions()] == [("block", True)]
+    assert watcher.lines("blocks.log") == []
+    assert watcher.stop() == 0
+
+
+def test_reaction_is_measured(watcher: Watcher) -> None:
+    watcher.start()
+    watcher.write(alert("198.51.100.7"))
+    watcher.write(alert("198.51.100.8"))
+
+    def reactions() -> dict[str, float]:
+        done = watcher.command("status", "--json")
+        assert done.returncode == 0, done.stderr
+        found: dict[str, float] = json.loads(done.stdout)["counters"]["ngfw_reaction_seconds"]
+        return found
+
+    wait_until(lambda: reactions()["count"] == 2)
+    assert 0 < reactions()["last"] < 0.5
