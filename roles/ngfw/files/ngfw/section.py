@@ -45,6 +45,10 @@ class Section:
         node = self._entries[key][1] if key in self._entries else None
         return None if isinstance(node, ScalarNode) and node.value is None else node
 
+    def has(self, key: str) -> bool:
+        """Whether the key is there, with whatever value."""
+        return key in self._entries
+
     def has_null(self, key: str) -> bool:
         """Whether the key is there with nothing, ``~`` or ``null`` as its value."""
         return key in self._entries and self.node(key) is None

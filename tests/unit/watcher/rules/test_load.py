@@ -182,6 +182,13 @@ def test_a_problem_in_a_block_of_text_has_the_line_within_it() -> None:
     assert problems(text) == ["web.yml:24: 'expression': unknown field 'http.uri'; did you mean 'http.url'?"]
 
 
+@pytest.mark.feature("F1")
+def test_a_key_of_another_action_is_refused_with_its_place() -> None:
+    text = GOOD.replace("duration: 2h}", "duration: 2h, rate: 5/second}")
+    expected = "'rate' belongs to iptables_rate_limit, not to iptables_block; remove it"
+    assert problems(text) == [f"web.yml:15: {expected}"]
+
+
 SEQUENCES = [
     ("{after: zzz}", "names no rule"),
     ("{after: Slow down scaners}", "did you mean 'Slow down scanners'?"),

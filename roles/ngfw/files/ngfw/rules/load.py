@@ -254,7 +254,8 @@ def _action(section: Section, defaults: Defaults) -> RuleAction:
     own = RuleAction(_ACTIONS[kind], target, duration)
     prefix, rate, burst = own.log_prefix, own.rate, own.burst
     for key, owner in _OWN_KEYS.items():
-        if kind != owner and config.line_of(key) != config.line and config.node(key) is not None:
+        if kind != owner and config.has(key):
+            config.node(key)
             config.problem(config.line_of(key), f"'{key}' belongs to {owner}, not to {kind}; remove it")
     if kind == "iptables_log":
         prefix = config.take("prefix", values.parsed(valid_log_prefix), prefix)
