@@ -22,8 +22,8 @@ STEP := .venv/bin/python tests/results.py step
 STAGES := lint unit kernel sanity molecule
 
 APT_BASE := python3 python3-venv git ca-certificates
-APT_KERNEL := $(APT_BASE) iptables ipset iproute2 iputils-ping procps python3-yaml
-APT_LAB := $(APT_BASE) podman runc mmdebstrap iptables nftables iproute2 openssh-client
+APT_KERNEL := $(APT_BASE) iptables ipset iproute2 iputils-ping procps
+APT_LAB := $(APT_BASE) podman runc mmdebstrap debian-archive-keyring iproute2 slirp4netns netcat-openbsd openssh-client
 
 # $(call packages,NAMES): installs the Debian packages that are missing.
 define packages
@@ -46,10 +46,12 @@ $(1)/bin/python -m pip --disable-pip-version-check install --progress-bar off --
     | sed -un -e 's/^Collecting \([^ ]*\).*/    \1/p' -e '/^ERROR/p'
 endef
 
+MOLECULE_STEPS := create converge idempotence verify destroy
+
 .PHONY: help demo test lint format unit kernel sanity molecule bench features clean root
 
 help:
-	sed -n 's/^\([a-z]*\):.*## /make \1|/p' Makefile | column -t -s '|'
+	sed -n 's/^\([a-z]*\):.* ## /make \1|/p' Makefile | column -t -s '|'
 
 root:
 	[ "$$(id -u)" = 0 ] || { echo "This needs root: network namespaces, the kernel's firewall, containers. Run it as root." >&2; exit 1; }
@@ -106,5 +108,48 @@ unit: .venv/ready $(LINK) $(if $(PYTHON39),.cache/python3.9/ready) ## tests with
 	    echo "==> unit: no Python 3.9 here, so not tested on it"
 	fi
 
+kernel: root .venv/ready $(LINK) ## tests against the real kernel, in network namespaces of their own
+	echo "==> kernel: packets, sets and rules in namespaces"
+	$(call packages,$(APT_KERNEL))
+	rm -f .cache/results/integration.json
+	NGFW_RESULTS=.cache/results/kernel.json python -m pytest -q tests/kernel tests/system
+	if [ -e tests/integration/run ]; then
+	    echo "==> kernel: integration targets of the modules"
+	    $(STEP) integration modules --features "$$(python tests/results.py rows tests/integration/targets)" -- tests/integration/run
+	fi
+
+sanity: .venv/ready ## ansible-test sanity on the collection as users get it
+	echo "==> sanity: ansible-test (first time: about a minute and a half)"
+	$(call packages,$(APT_BASE) shellcheck)
+	rm -f .cache/results/sanity.json
+	python tests/sanity.py $(PYTHON39)
+
+molecule: root .venv/ready $(LINK) ## the role on a bare host in a container, with live Suricata and real packets
+	echo "==> molecule: the role on a bare Debian 13 host"
+	$(call packages,$(APT_LAB))
+	rm -f .cache/results/molecule.json
+	trap '/usr/bin/python3 lab/lab.py --name molecule down' EXIT
+	for step in $(MOLECULE_STEPS); do
+	    $(STEP) molecule $$step --features "$$(python tests/results.py rows extensions/molecule/default/$$step.yml)" -- \
+	        env -C extensions molecule --no-ansi $$step </dev/null
+	done
+
+demo: root .venv/ready $(LINK) ## two defended hosts, one attacker: alerts, blocks, whitelist push, flush; KEEP=1 leaves it up
+	echo "==> demo: real Suricata, real packets, in containers"
+	$(call packages,$(APT_LAB))
+	/usr/bin/python3 lab/demo.py
+
+bench: root .venv/ready $(LINK) ## measurements into bench/results.md and .json
+	echo "==> bench: measurements"
+	$(call packages,$(APT_KERNEL))
+	python bench/run.py
+
+features: .venv/ready ## which features the last test runs proved
+	python tests/features.py
+
 clean: ## removes the lab and all that the other targets made in this directory
+	for lab in .cache/lab/*/plan.json; do
+	    [ ! -e "$$lab" ] || /usr/bin/python3 lab/lab.py --name "$$(basename "$$(dirname "$$lab")")" down
+	done
+	if command -v podman >/dev/null; then podman images -q localhost/ngfw-lab | xargs -r podman rmi -f >/dev/null; fi
 	rm -rf .venv .cache .ansible collections tests/output

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all tests share: the `feature` marker and a record of results for `make features` and the count of `make test`."""
+"""What all tests share: the `feature` marker, and a record of results for `make features` and for the count."""
 
 from __future__ import annotations
 

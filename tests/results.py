@@ -2,6 +2,7 @@
 """Results of the test stages: one JSON file each under .cache/results/, a list of {name, outcome, features}.
 
 results.py step STAGE NAME [--features IDS] -- COMMAND...   run a command, add its outcome to the stage
+results.py rows PATH                                        print the rows that "# feature: A1" lines below PATH name
 results.py count                                            print "N passed, M failed, K skipped" over all stages
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -56,10 +58,18 @@ def count() -> str:
     return f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped"
 
 
+def rows(path: Path) -> str:
+    """Rows named in a file, or in the files of a directory, joined by commas."""
+    files = sorted(path.rglob("*.yml")) if path.is_dir() else [path] if path.exists() else []
+    found = (re.findall(r"^\s*# features?: (.+)$", file.read_text(encoding="utf-8"), re.M) for file in files)
+    return ",".join(sorted({row for lines in found for line in lines for row in re.findall(r"[A-Z]\d+", line)}))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("count")
+    commands.add_parser("rows").add_argument("path", type=Path)
     step_parser = commands.add_parser("step")
     step_parser.add_argument("stage")
     step_parser.add_argument("name")
@@ -68,6 +78,9 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.command == "count":
         print(count())
+        return 0
+    if arguments.command == "rows":
+        print(rows(arguments.path))
         return 0
     features = [row for row in arguments.features.split(",") if row]
     return step(arguments.stage, arguments.name, features, arguments.argv)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Builds and installs the collection as users get it, runs `ansible-test sanity` there, records each test's outcome."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import ansible_test
+from results import Outcome, add
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = ROOT / ".cache" / "sanity"
+
+
+def install(work: Path) -> Path:
+    """From the files that git knows or would add, so that nothing else that lies about in the checkout goes in."""
+    source = work / "source"
+    listed = subprocess.check_output(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, text=True
+    )
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).exists():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, source / name, follow_symlinks=False)
+    galaxy = ["ansible-galaxy", "collection"]
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(work)}
+    subprocess.check_call([*galaxy, "build", "--output-path", str(work), str(source)], env=environment)
+    (archive,) = work.glob("*.tar.gz")
+    install = [*galaxy, "install", "--no-deps", "--offline", "-p", str(work), str(archive)]
+    subprocess.check_call(install, env=environment, stdout=subprocess.DEVNULL)
+    return work / "ansible_collections" / "reflex" / "ngfw"
+
+
+def prepare_home() -> Path:
+    """A home of its own for ansible-test's caches, with pip from ensurepip instead of a downloaded script."""
+    home = WORK / "home"
+    cache = home / ".ansible" / "test" / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    requirements = Path(ansible_test.__file__).parent / "_internal" / "python_requirements.py"
+    for version in set(re.findall(r"pip='([\d.]+)'", requirements.read_text(encoding="utf-8"))):
+        script = cache / f"get_pip_{version.replace('.', '_')}.py"
+        script.write_text("import ensurepip\nensurepip.bootstrap(default_pip=True)\n", encoding="utf-8")
+    if not (home / ".config").is_symlink():  # pip's settings
+        (home / ".config").symlink_to(Path.home() / ".config")
+    return home
+
+
+def outcomes(collection: Path) -> list[Outcome]:
+    found: list[Outcome] = []
+    for path in sorted((collection / "tests" / "output" / "junit").glob("ansible-test-sanity-*.xml")):
+        for case in ElementTree.parse(path).iter("testcase"):  # noqa: S314 - written by ansible-test just now
+            failed = case.find("failure") is not None or case.find("error") is not None
+            outcome = "failed" if failed else "skipped" if case.find("skipped") is not None else "passed"
+            found.append({"name": path.stem.removeprefix("ansible-test-sanity-"), "outcome": outcome, "features": []})
+    return found
+
+
+def main() -> int:
+    """Further interpreters to compile and import for: paths as arguments."""
+    interpreters = WORK / "bin"
+    shutil.rmtree(interpreters, ignore_errors=True)
+    interpreters.mkdir(parents=True)
+    for path in map(Path, sys.argv[1:]):
+        (interpreters / path.name).symlink_to(path.resolve())
+    environment = {**os.environ, "HOME": str(prepare_home()), "PATH": f"{interpreters}:{os.environ['PATH']}"}
+    command = ["ansible-test", "sanity", "--local", "--color", "no", "--truncate", "0", "--junit"]
+    # Not below the checkout: ansible-test would ask git about the files and find them ignored.
+    with tempfile.TemporaryDirectory(prefix="ngfw-sanity-") as directory:
+        collection = install(Path(directory))
+        code = subprocess.call(command, cwd=collection, env=environment, stdin=subprocess.DEVNULL)
+        found = outcomes(collection)
+    add("sanity", found or [{"name": "ansible-test sanity", "outcome": "failed", "features": []}])
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
