@@ -65,8 +65,8 @@ class Follower:
     def resume(self, mark: Mark) -> None:
         """Go on where an earlier run stopped, in the marked file whatever its name is now."""
         self._mark = mark
-        if not mark.length:
-            return  # nothing had been seen in it: whatever is there and newer is read by look()
+        if not mark.offset and not mark.distinctive:
+            return  # nothing of it was delivered: whatever is there and newer is read by look()
         file = rotation.find(mark, self.path)
         if file is not None:
             self._current = self._open(file, mark.offset)
@@ -85,6 +85,8 @@ class Follower:
                 return
             self._asleep = False
             self.resume(self._mark)
+        if self._current is not None and self._current.blank:
+            self._go_back(self._current, place)
         current = self._current
         if current is not None and place is not None and place.key == current.key:
             self._replace_next(None)
@@ -103,8 +105,6 @@ class Follower:
             try:
                 # Before the read, so that its finding no more is later than the successor's first bytes.
                 superseded = self._next is not None and self._next.size() > 0
-                if current.blank and current.size() and self._go_back(current):
-                    continue
                 lines = current.read(limit)
             except TruncatedError:
                 self._truncated(current)
@@ -175,34 +175,39 @@ class Follower:
 
     def _successor(self, place: Candidate | None) -> Candidate | None:
         """The oldest unread file since the current one; at last what the path leads to, even if still empty."""
-        earlier = self._earlier(place)
-        if earlier is not None:
-            return earlier
+        for file in self._around(place)[1]:
+            if self._worth_reading(file, place):
+                return file
         return place if place is not None and self._unread(place) else None
 
-    def _earlier(self, place: Candidate | None) -> Candidate | None:
-        """The oldest unread file beside the path that was written to since the current one was."""
-        known = self._current or self._mark
-        for file in rotation.rotated(self.path) if known is not None else ():
-            if known is None or file.changed < known.changed or not file.size:
-                continue
-            if not (place and file.key == place.key) and self._unread(file) and not self._ledger.is_copy(file):
-                return file
-        return None
+    def _go_back(self, current: LogFile, place: Candidate | None) -> None:
+        """Before the first line of a file: read first what was rotated away between two looks, if anything was."""
+        current.look_again()  # so that its own copy is known as such
+        for file in self._around(place)[0]:
+            if self._worth_reading(file, place):
+                opened = self._open(file)
+                if opened is not None:
+                    self._release(current)
+                    self._replace_next(None)
+                    self._current = opened
+                return
 
-    def _go_back(self, current: LogFile) -> bool:
-        """Before the first bytes of a file that was empty: read what was rotated away between two looks."""
-        place = self._place()
-        if place is None or place.key != current.key:
-            return False
-        current.seek(0)  # so that its own copy is known as such
-        earlier = self._earlier(place)
-        file = self._open(earlier) if earlier is not None else None
-        if file is None:
-            return False
-        self._replace_next(None)
-        self._current, self._next = file, current
-        return True
+    def _around(self, place: Candidate | None) -> tuple[list[Candidate], list[Candidate]]:
+        """The rotated files before and after the current one, oldest first, that were written to since it was."""
+        known = self._current or self._mark
+        if known is None:
+            return [], []
+        files = [file for file in rotation.rotated(self.path) if place is None or file.key != place.key]
+        recent = [file for file in files if file.changed >= known.changed]
+        if self._current is not None and place is not None and place.key == known.key:
+            return recent, []
+        at = next((at for at, file in enumerate(files) if file.key == known.key), None)
+        if self._current is None or at is None:
+            return [], recent
+        return [file for file in files[:at] if file in recent], files[at + 1 :]
+
+    def _worth_reading(self, file: Candidate, place: Candidate | None) -> bool:
+        return file.size > 0 and self._unread(file) and not self._ledger.is_copy(file, place)
 
     def _unread(self, file: Candidate) -> bool:
         """Whether nobody reads it now and it holds more than was read of it before."""
@@ -224,6 +229,7 @@ class Follower:
     def _truncated(self, file: LogFile) -> None:
         mark = file.mark()
         self._release(file)
+        self._replace_next(None)  # the truncated file itself may have to be read before it
         self._current, self._mark = None, mark
         if self._go_on_in_copy(mark):
             self._report(f"{self.path}: was copied and truncated; the copy is read to its end first")

@@ -74,6 +74,10 @@ class Mark(NamedTuple):
         """Whether the head alone is enough to recognise the file, whatever its device and inode."""
         return self.length >= _DISTINCTIVE
 
+    def matches(self, head: bytes) -> bool:
+        """Whether a file with that head begins like the marked one."""
+        return len(head) >= self.length and _digest(head[: self.length]) == self.head
+
 
 class LogFile:
     """An open regular file; raises OSError if it cannot be opened or is of another kind."""
@@ -85,7 +89,7 @@ class LogFile:
             status = os.fstat(self._fd)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", path)
-            self._head = os.pread(self._fd, HEAD, 0)
+            self.head = os.pread(self._fd, HEAD, 0)
         except BaseException:
             os.close(self._fd)
             raise
@@ -103,8 +107,8 @@ class LogFile:
 
     @property
     def blank(self) -> bool:
-        """Whether nothing has been seen in it yet."""
-        return not self._head
+        """Whether nothing has been delivered of it, and too little seen to tell it from another file."""
+        return not self.offset and len(self.head) < _DISTINCTIVE
 
     @property
     def torn(self) -> bool:
@@ -120,12 +124,13 @@ class LogFile:
     def links(self) -> int:
         return os.fstat(self._fd).st_nlink
 
-    def starts_like(self, mark: Mark) -> bool:
-        return _digest(os.pread(self._fd, mark.length, 0)) == mark.head
+    def look_again(self) -> None:
+        """Take notice of the head as it is now."""
+        self.head = os.pread(self._fd, HEAD, 0)
 
     def seek(self, offset: int) -> None:
         """Go on from `offset`, the start of a line."""
-        self._head = os.pread(self._fd, HEAD, 0)
+        self.look_again()
         self.offset = self._scanned = offset
         self._torn, self._skipping, self._padding = b"", False, False
 
@@ -143,7 +148,7 @@ class LogFile:
         """
         block = os.pread(self._fd, min(limit, MAX_LINE), self._scanned)
         # In this order: if the head still stands after the block was read, the block is of the same file.
-        if self._head and os.pread(self._fd, len(self._head), 0) != self._head:
+        if self.head and os.pread(self._fd, len(self.head), 0) != self.head:
             raise TruncatedError
         if not block:
             return self._at_end()
@@ -175,8 +180,8 @@ class LogFile:
                 yield block[:cut]
 
     def mark(self) -> Mark:
-        if self._digest[0] != len(self._head):
-            self._digest = (len(self._head), _digest(self._head))
+        if self._digest[0] != len(self.head):
+            self._digest = (len(self.head), _digest(self.head))
         return Mark(self.device, self.inode, self.offset, self.changed, *self._digest)
 
     def close(self) -> None:
@@ -195,10 +200,10 @@ class LogFile:
         return Lines(b"", 0, 0, False)
 
     def _note_head(self, block: bytes) -> None:
-        known = len(self._head)
+        known = len(self.head)
         if known < HEAD and self._scanned <= known:
             start = known - self._scanned
-            self._head += block[start : start + HEAD - known]
+            self.head += block[start : start + HEAD - known]
 
     def _whole_lines(self, block: bytes) -> bytes:
         """What of `block`, which ends at `_scanned`, completes lines; the rest is kept for the next time."""
@@ -259,6 +264,12 @@ class LogFile:
             self._scanned = max(self._scanned, os.lseek(self._fd, self._scanned, os.SEEK_DATA))
         except OSError:
             self._scanned = max(self._scanned, self.size())
+
+
+def alike(one: bytes, other: bytes) -> bool:
+    """Whether two heads are of one file and its copy, which may be unfinished."""
+    length = min(len(one), len(other))
+    return length >= _DISTINCTIVE and one[:length] == other[:length]
 
 
 def _digest(head: bytes) -> str:

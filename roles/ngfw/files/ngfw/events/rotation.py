@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .logfile import LogFile, Mark
+from .logfile import LogFile, Mark, alike
 
 _FINISHED_KEPT = 64
 
@@ -61,11 +61,17 @@ class Ledger:
         mark = self._finished.get(os.path.dirname(candidate.path), {}).get(candidate.inode)
         return mark.offset if mark is not None and same_file(candidate, mark) else None
 
-    def is_copy(self, file: Candidate) -> bool:
-        """Whether it begins like a file that is or was read, as the copy that copytruncate makes before it cuts."""
-        marks = [opened.mark() for opened in self.open.values()]
-        marks.extend(mark for finished in self._finished.values() for mark in finished.values())
-        return any(mark.distinctive and mark.key != file.key and _starts_like(file, mark) for mark in marks)
+    def is_copy(self, file: Candidate, place: Candidate | None = None) -> bool:
+        """Whether it begins like a file that is or was read, or like `place`: copytruncate copies before it cuts."""
+        head = read_head(file)
+        heads = [opened.head for opened in self.open.values() if opened.key != file.key]
+        if place is not None and place.key != file.key:
+            heads.append(read_head(place))
+        return any(alike(head, other) for other in heads) or any(
+            mark.distinctive and mark.key != file.key and mark.matches(head)
+            for finished in self._finished.values()
+            for mark in finished.values()
+        )
 
 
 def candidate(path: str) -> Candidate | None:
@@ -109,7 +115,7 @@ def find_copy(mark: Mark, path: str, skip: Callable[[Candidate], bool]) -> Candi
     """The copy that copytruncate made of the marked file before it was cut: another file with its head."""
     if not mark.distinctive:
         return None
-    copies = [c for c in rotated(path) if c.inode != mark.inode and not skip(c) and _starts_like(c, mark)]
+    copies = [c for c in rotated(path) if c.inode != mark.inode and not skip(c) and mark.matches(read_head(c))]
     return max(copies, key=lambda copy: copy.changed, default=None)
 
 
@@ -119,18 +125,17 @@ def same_file(file: Candidate, mark: Mark) -> bool:
         return False
     if file.device != mark.device and not mark.distinctive:
         return False
-    return _starts_like(file, mark)
+    return mark.matches(read_head(file))
 
 
-def _starts_like(file: Candidate, mark: Mark) -> bool:
+def read_head(file: Candidate) -> bytes:
+    """The start of a file; nothing if it is not there any more."""
     try:
         opened = LogFile(file.path)
     except OSError:
-        return False
-    try:
-        return opened.key == file.key and opened.starts_like(mark)
-    finally:
-        opened.close()
+        return b""
+    opened.close()
+    return opened.head if opened.key == file.key else b""
 
 
 def _regular_files(directory: str, start: str) -> list[Candidate]:
