@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from typing import Any
 
 import pytest
 
@@ -187,11 +189,51 @@ def test_reaction_is_measured(watcher: Watcher) -> None:
     watcher.write(alert("198.51.100.7"))
     watcher.write(alert("198.51.100.8"))
 
-    def reactions() -> dict[str, float]:
-        done = watcher.command("status", "--json")
-        assert done.returncode == 0, done.stderr
-        found: dict[str, float] = json.loads(done.stdout)["counters"]["ngfw_reaction_seconds"]
-        return found
+    wait_until(lambda: status(watcher)["counters"]["ngfw_reaction_seconds"]["count"] == 2)
+    assert 0 < status(watcher)["counters"]["ngfw_reaction_seconds"]["last"] < 0.5
 
-    wait_until(lambda: reactions()["count"] == 2)
-    assert 0 < reactions()["last"] < 0.5
+
+@pytest.mark.parametrize("tool", ["ipset del NGFW-drop-src4 198.51.100.7", "ipset flush NGFW-drop-src4"])
+def test_a_block_lifted_beside_all_locks_is_made_again(watcher: Watcher, tool: str) -> None:
+    watcher.start()
+    passes = watcher.network.passes
+    watcher.write(alert("198.51.100.7"))
+    wait_until(lambda: not passes("198.51.100.7"))
+    wait_until(lambda: watcher.lines("alerts.json"))
+    assert watcher.network.host.run(*tool.split()).returncode == 0
+    assert passes("198.51.100.7")
+    watcher.write(alert("198.51.100.7"))
+    wait_until(lambda: not passes("198.51.100.7"))
+    wait_until(lambda: len(watcher.lines("alerts.json")) == 2)
+    assert [line.split()[2:4] for line in watcher.lines("blocks.log")] == [["BLOCKED", "198.51.100.7"]] * 2
+
+
+@pytest.mark.feature("C10")
+@pytest.mark.parametrize(
+    "tool",
+    [
+        "iptables -F",
+        "iptables -D INPUT -j NGFW",
+        "iptables -I INPUT -p udp --dport 4444 -j ACCEPT",
+        "iptables -F NGFW",
+        "nft flush ruleset",
+    ],
+)
+def test_a_foreign_flush_is_healed_within_two_seconds(watcher: Watcher, tool: str) -> None:
+    watcher.start()
+    passes = watcher.network.passes
+    watcher.write(alert("198.51.100.7"))
+    wait_until(lambda: not passes("198.51.100.7"))
+    if tool.startswith("nft") and shutil.which("nft") is None:
+        pytest.skip("needs the program nft")
+    assert watcher.network.host.run(*tool.split()).returncode == 0
+    wait_until(lambda: not passes("198.51.100.7"), seconds=2)
+    wait_until(lambda: watcher.lines("daemon.log", "as they should be again"))
+    wait_until(lambda: status(watcher)["counters"]["ngfw_heals_total"] == 1)
+
+
+def status(watcher: Watcher) -> dict[str, Any]:
+    done = watcher.command("status", "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

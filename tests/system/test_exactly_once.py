@@ -88,7 +88,7 @@ def test_a_whitelisting_before_the_second_try_wins(watcher: Watcher) -> None:
         ("skip", "198.51.100.1"),
         ("block", "198.51.100.2"),
     ]
-    assert watcher.decisions()[0]["reason"] == "whitelisted: 198.51.100.1"
+    assert watcher.decisions()[0]["reason"] == "whitelist: 198.51.100.1"
 
 
 @pytest.mark.feature("A2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from typing import Union
 
 from .config import Config
 from .firewall import host
@@ -13,8 +14,13 @@ from .firewall.entry import Block, Entry, Origin
 from .firewall.errors import FirewallError
 from .firewall.firewall import Firewall
 from .firewall.guards import Guard, WhitelistItem
+from .firewall.iptables import Iptables
 from .firewall.result import Result
+from .firewall.runner import SystemRunner
+from .firewall.watch import CommitWatch, OutlineWatch, watch
 from .recorder import Recorder
+
+Alarm = Union[CommitWatch, OutlineWatch]
 
 
 def own_addresses() -> list[Network]:
@@ -46,6 +52,14 @@ class Enforcement:
         """Put another configuration's whitelist in force, and look for the host's addresses again."""
         self._config = config
         return [*self._whitelist(), *self._firewall.ensure().warnings]
+
+    def alarm(self) -> Alarm:
+        """What notices that somebody changed the rules. Raises OSError where that is not allowed."""
+        return watch(Iptables(SystemRunner()).backend(), self.families())
+
+    def repair(self) -> bool:
+        """Make the chain what it should be; whether anything was missing."""
+        return self._firewall.ensure().changed
 
     def families(self) -> tuple[str, ...]:
         """The families that can be blocked here."""
@@ -107,6 +121,12 @@ class Rehearsal(Recorder):
     def adopt(self, config: Config) -> list[str]:
         self._guard_by(config)
         return []
+
+    def alarm(self) -> Alarm | None:
+        return None
+
+    def repair(self) -> bool:
+        return False
 
     def families(self) -> tuple[str, ...]:
         return self._families

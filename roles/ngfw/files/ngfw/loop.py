@@ -66,10 +66,10 @@ class Loop:
     def cancel(self, name: str) -> None:
         self._timers.pop(name, None)
 
-    def wait(self) -> None:
-        """Wait for the first descriptor, signal or timer, and call what is due."""
-        timeout = None
-        if self._timers:
+    def wait(self, *, idle: bool = True) -> None:
+        """Wait for the first descriptor, signal or timer, and call what is due; do not wait if not `idle`."""
+        timeout = None if idle else 0.0
+        if self._timers and idle:
             timeout = max(0.0, min(moment for moment, _call in self._timers.values()) - time.monotonic())
         for key, _events in self._selector.select(timeout):
             key.data()

@@ -15,10 +15,11 @@ from typing import Any
 
 from . import VERSION
 from .config import Config
-from .enforcement import Enforcement, Rehearsal
+from .enforcement import Alarm, Enforcement, Rehearsal
 from .events.tail import Source, Tail
 from .expiry import Expiries
 from .firewall.errors import FirewallError
+from .firewall.watch import LOOK_SECONDS
 from .journal import Journal, ending_lines
 from .loop import Loop
 from .metrics import Metrics
@@ -37,6 +38,7 @@ STEP_BYTES = 1 << 20
 
 _STATUS_SECONDS = 1.0
 _CURSOR_SECONDS = 1.0
+_REPAIR_SECONDS = 0.2
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 _FIXED = ("chain", "families", "hooks", "state_directory", "log_directory", "dry_run")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -83,6 +85,8 @@ class Service:
         self._pipeline = self._new_pipeline()
         self._tail: Tail | None = None
         self._watched = -1
+        self._alarm: Alarm | None = None
+        self._repaired_at = 0.0
         self._attempts = 0
         self._cursor_at = 0.0
         self._cursor_due = False
@@ -98,8 +102,7 @@ class Service:
                 while not self._loop.came(signal.SIGTERM, signal.SIGINT):
                     if self._loop.take(signal.SIGHUP):
                         self._reload()
-                    if not self._work():
-                        self._loop.wait()
+                    self._loop.wait(idle=not self._work())
             finally:
                 self._stop()
 
@@ -117,6 +120,7 @@ class Service:
         if positions is None:
             self._move_cursor()  # a kill from here on must not make the next start skip to the end again
         self._arm_expiry()
+        self._arm_alarm()
         if self._notifier.watchdog_seconds is not None:
             self._watchdog(self._notifier.watchdog_seconds)
         mode = " (dry run)" if self._dry_run else ""
@@ -164,6 +168,8 @@ class Service:
             self._write_status()
             self._journal.say("stopped")
         self._close_tail()
+        if self._alarm is not None:
+            self._alarm.close()
         self._enforcement.close()
         self._journal.close()
         self._state.unlock()
@@ -251,6 +257,43 @@ class Service:
             self._journal.add_lines(ending_lines("expire", entry, now=now, dry_run=self._dry_run))
         self._arm_expiry()
         self._touch_status()
+
+    def _arm_alarm(self) -> None:
+        """From now on repair the chain when somebody else flushes it."""
+        try:
+            self._alarm = self._enforcement.alarm()
+        except OSError as error:
+            self._warn(f"changes of the rules by others cannot be noticed ({error.strerror}); run as root")
+        if self._alarm is None:
+            return
+        if self._alarm.fileno() >= 0:
+            self._loop.watch(self._alarm.fileno(), self._look)
+        else:
+            self._loop.after("look", LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        if self._alarm is None:
+            return
+        if self._alarm.fileno() < 0:
+            self._loop.after("look", LOOK_SECONDS, self._look)
+        if not self._alarm.changed() or self._loop.has_timer("repair"):
+            return
+        # Whoever writes rule after rule is followed at a bounded rate.
+        since = time.monotonic() - self._repaired_at
+        self._loop.after("repair", _REPAIR_SECONDS - since, self._repair)
+
+    def _repair(self) -> None:
+        self._repaired_at = time.monotonic()
+        try:
+            missing = self._enforcement.repair()
+        except FirewallError as error:
+            self._error(f"the chain could not be repaired: {error}")
+            self._loop.after("repair", 1.0, self._repair)
+            return
+        if missing:
+            self._metrics.heals += 1
+            self._warn("somebody changed our rules or their place; they are as they should be again")
+            self._touch_status()
 
     def _watchdog(self, seconds: float) -> None:
         self._notifier.watchdog()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from .firewall.entry import Block, Entry
-from .firewall.errors import FirewallError
+from .firewall.errors import FirewallError, InvalidInput
 from .journal import (
     ALERT_LOG,
     ALERTS_JSON,
@@ -85,7 +85,8 @@ class Accepted:
         """Why the kernel did not take the block; None if it did."""
         if block[:3] in self.all:
             return None
-        return self.reasons.get(str(block.network), "the kernel did not take it")
+        reason = self.reasons.get(str(block.network), "the kernel did not take it")
+        return reason.replace("whitelisted:", "whitelist:", 1)
 
 
 class Transaction:
@@ -217,7 +218,7 @@ class Transaction:
             accepted.add(self._apply(blocks))
         except FirewallError as error:
             self._failures += 1
-            if self._failures < PATIENCE:
+            if self._failures < PATIENCE and not isinstance(error, InvalidInput):
                 raise
             self._one_by_one(blocks, accepted, error)
         self._failures = 0
