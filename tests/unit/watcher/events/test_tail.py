@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ngfw.events import watches
+from ngfw.events import logfile, watches
 from ngfw.events.logfile import MAX_LINE
 from ngfw.events.tail import Chunk, Source, Tail
 
@@ -560,6 +560,48 @@ def test_what_is_no_regular_file_is_reported_once(opened: Opener, log: Path) -> 
     log.unlink()
     written = write(log)
     assert rest(tail) == written
+
+
+@pytest.mark.feature("A2")
+def test_a_file_without_permission_is_waited_for(opened: Opener, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(log, 2)
+    positions = opened().positions()
+    written = write(log)
+    with monkeypatch.context() as patch:
+        patch.setattr(logfile.os, "open", refusing(os.open, log, 13))
+        tail = opened(positions=positions)
+        assert tail.read() == []
+        assert tail.positions()["files"] == positions["files"]
+    assert opened.said == [f"{log}: Permission denied"]
+    tail._looked = -10.0
+    assert rest(tail) == written
+
+
+@pytest.mark.feature("A2", "A3")
+def test_a_read_error_is_reported_once_and_tried_again(
+    opened: Opener, log: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    tail = opened()
+    first = write(log, 2)
+    assert rest(tail) == first
+    second = write(log, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(logfile.os, "pread", refusing(os.pread, None, 5))
+        assert rest(tail) == rest(tail) == b""
+    assert opened.said[-1] == f"{log}: Input/output error"
+    tail._looked = -10.0
+    assert rest(tail) == second
+
+
+def refusing(function: Callable[..., Any], path: Path | None, number: int) -> Callable[..., Any]:
+    """`function`, failing with that error number for one path, or always."""
+
+    def refuse(first: object, *arguments: object) -> Any:
+        if path is None or first == str(path):
+            raise OSError(number, os.strerror(number))
+        return function(first, *arguments)
+
+    return refuse
 
 
 # Rotation while the watcher is down.

@@ -7,7 +7,6 @@ holds something, and the old file is read to its end after that was seen.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -67,6 +66,9 @@ class Follower:
         self._mark = mark
         if not mark.offset and not mark.distinctive:
             return  # nothing of it was delivered: whatever is there and newer is read by look()
+        if not self._readable(mark):
+            self._asleep = True
+            return
         file = rotation.find(mark, self.path)
         if file is not None:
             self._current = self._open(file, mark.offset)
@@ -164,6 +166,17 @@ class Follower:
             if file is not None:
                 self._release(file)
         self._current = self._next = None
+
+    def _readable(self, mark: Mark) -> bool:
+        """Whether it can be seen what the path holds: a marked file without permission is not a file that is gone."""
+        place = self._place()
+        try:
+            if place is not None and place.inode == mark.inode:
+                LogFile(place.path).close()
+        except OSError as error:
+            self._complain(error)
+            return False
+        return True
 
     def _place(self) -> Candidate | None:
         """What the path leads to now."""
@@ -285,9 +298,7 @@ class Follower:
         return time.time() - changed / 1e9 < _QUIET_SECONDS
 
     def _complain(self, error: OSError) -> None:
-        text = f"{self.path}: {os.strerror(error.errno) if error.errno else error}"
-        if error.strerror and error.errno:
-            text = f"{self.path}: {error.strerror}"
+        text = f"{self.path}: {error.strerror or error}"
         if text != self._complaint:
             self._complaint = text
             self._report(text)
