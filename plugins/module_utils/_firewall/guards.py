@@ -76,4 +76,10 @@ def guard_comment(comment: str) -> tuple[Origin, str]:
 
 
 def guard_note(origin: Origin, text: str) -> str:
-    return f"{origin.value}\t" + clean_text(text, 240)
+    """The comment that keeps both."""
+    return f"{origin.value}\t" + guard_text(text)
+
+
+def guard_text(text: str) -> str:
+    """A whitelist entry's comment as the kernel keeps it, beside the origin."""
+    return clean_text(text, 240)

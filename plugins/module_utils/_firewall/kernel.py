@@ -13,7 +13,7 @@ from .ipset import IpSets, Rejected, SetEntry
 from .iptables import Iptables
 from .layout import Role, SetSpec, filling, parse_set_name
 from .lock import Lock
-from .state import Entries, Held, Plan, State
+from .state import Entries, Held, Plan, State, shared_parameters
 
 
 class Kernel:
@@ -164,12 +164,11 @@ class Kernel:
         return state
 
     def _read_parameters(self, state: State, spec: SetSpec) -> None:
-        """All entries of a log or rate set were made with the same parameters; the first with a note tells them."""
-        for entry in self._sets.first_entries(spec.name):
-            note = decode_comment(entry.comment)
-            if note.created_at:  # else it is not from here; an empty log prefix is a parameter, too
-                state.parameters[spec.name] = note.parameters
-                return
+        """All entries of a log or rate set were made with the same parameters; the first of ours tells them."""
+        comments = (entry.comment for entry in self._sets.first_entries(spec.name))
+        parameters = shared_parameters(spec, comments)
+        if parameters is not None:
+            state.parameters[spec.name] = parameters
 
     def _follow(self, state: State, plan: Plan) -> None:
         """Make the mirror what the kernel is after the plan."""
@@ -180,6 +179,9 @@ class Kernel:
             for name, entries in wanted.items():
                 if name in state.entries:
                     state.entries[name].update(entries)
+                parameters = shared_parameters(state.sets[name], (held.comment for held in entries.values()))
+                if parameters is not None:
+                    state.parameters[name] = parameters
         for unwanted in (plan.delete, plan.expire):
             for name, networks in unwanted.items():
                 for network in networks:

@@ -75,11 +75,15 @@ def valid_list_name(name: str) -> str:
 
 def block_set(chain: str, block: Block) -> SetSpec:
     """The set that holds such a block."""
-    parameters = block.parameters
-    label = hashlib.sha256(parameters.encode()).hexdigest()[:8] if block.action in _HASHED else ""
+    label = label_of(block.parameters) if block.action in _HASHED else ""
     name = f"{chain}-{_ACTIONS[block.action]}-{_DIRECTIONS[block.direction]}{_DIGITS[block.network.family]}"
     name += f"-{label}" if label else ""
     return SetSpec(name, Role.BLOCK, block.network.family, block.action, block.direction, label)
+
+
+def label_of(parameters: str) -> str:
+    """How the name of a log or rate set tells what its entries have in common."""
+    return hashlib.sha256(parameters.encode()).hexdigest()[:8]
 
 
 def allow_set(chain: str, family: str) -> SetSpec:

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .address import Key, Network, NetworkSet
-from .entry import Action, Block, Direction, Entry, Note, Origin, clean_text, decode_comment, encode_comment
+from .entry import Action, Block, Direction, Entry, Note, Origin, decode_comment, encode_comment
 from .errors import InvalidInput
-from .guards import Guards, WhitelistEntry, WhitelistItem, guard_comment, guard_note
+from .guards import Guards, WhitelistEntry, WhitelistItem, guard_comment, guard_note, guard_text
 from .iptables import ChainState, jumps_are_right, render_absent, render_present, same_rules
 from .layout import HOOKS, Role, Rule, SetSpec, allow_set, block_set, chain_rules, own_set, parse_set_name
 from .result import Refusal, Result
-from .state import Held, Plan, State, as_entry
+from .state import Held, Plan, State, as_entry, shared_parameters
 
 _UNSPECIFIED = {"ipv4": Network(bytes(4), 32), "ipv6": Network(bytes(16), 128)}
 _HOOKS_MARK = "unspecified; hooks "
@@ -73,7 +73,7 @@ class Planner:
 
     def chain(self, hooks: Sequence[str] | None) -> None:
         """Give the chain the rules that its sets need and its jumps; to be called when the sets are planned."""
-        if self.state.settled and not (self.plan.create or self.plan.fill or self.plan.destroy):
+        if self.state.settled and not (self.plan.create or self.plan.fill or self.plan.destroy or self._new_rules()):
             return
         wanted_hooks = self.hooks(hooks)
         sets = {**self.state.sets, **{spec.name: spec for spec in (*self.plan.create, *self.plan.fill)}}
@@ -137,16 +137,16 @@ class Planner:
             other = unique.setdefault(block[:3], block)
             if other is not block and _longer(block.duration, other.duration):
                 unique[block[:3]] = block
-        specs: dict[tuple[Action, Direction, str, str], SetSpec] = {}
+        specs: dict[tuple[object, ...], SetSpec] = {}
         for block in unique.values():
             guard = guards.covering(block.network)
             if guard is not None:
                 self.result.refused.append(Refusal(str(block.network), str(guard)))
                 continue
-            key = (block.action, block.direction, block.parameters, block.network.family)
-            spec = specs.get(key)
+            kind = (block.action, block.direction, block.rate, block.burst, block.log_prefix, len(block.network.packed))
+            spec = specs.get(kind)
             if spec is None:
-                spec = specs[key] = block_set(self._chain, block)
+                spec = specs[kind] = block_set(self._chain, block)
             self._block(spec, block, refresh, later)
         if purge:
             for spec, network, held in self._block_entries():
@@ -184,15 +184,15 @@ class Planner:
     # --- whitelist ---------------------------------------------------------------------------------------------
 
     def whitelist_add(self, items: Iterable[WhitelistItem]) -> None:
-        """Plan whitelist entries; a new comment replaces the old one."""
-        for item in items:
+        """Plan whitelist entries; a new comment replaces the old one, the last of an address counts."""
+        for item in {item.network: item for item in items}.values():
             network = item.network
             name = allow_set(self._chain, network.family).name
             wanted = Held(None, guard_note(self._origin, item.comment))
             present = self.state.held(name, network, self.now) or self.plan.add.get(name, {}).get(network)
             if present is not None:
                 origin, comment = guard_comment(present.comment)
-                same = comment == clean_text(item.comment) or not item.comment
+                same = comment == guard_text(item.comment) or not item.comment
                 if same and (self._origin is not Origin.CONFIG or origin is Origin.CONFIG):
                     self.result.kept.append(item)
                     continue
@@ -278,11 +278,16 @@ class Planner:
             if spec is not None and spec.label and spec.role is Role.BLOCK:
                 found[spec.name] = _parameters_of(rule)
         found.update(self.state.parameters)
+        sets = {**self.state.sets, **{spec.name: spec for spec in self.plan.create}}
         for name, entries in self.plan.add.items():
-            for held in entries.values():
-                found[name] = decode_comment(held.comment).parameters
-                break
+            parameters = shared_parameters(sets[name], (held.comment for held in entries.values()))
+            if parameters is not None:
+                found[name] = parameters
         return found
+
+    def _new_rules(self) -> bool:
+        """Whether sets that had no rule, for their parameters were unknown while they were empty, get entries."""
+        return any(self.state.sets[name].label and name not in self.state.parameters for name in self.plan.add)
 
     def _block_sets(self) -> list[SetSpec]:
         return [s for s in self.state.sets.values() if s.role is Role.BLOCK and s.family in self._families]

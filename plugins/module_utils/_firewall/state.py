@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .address import Key, Network
 from .entry import Action, Block, Entry, decode_comment
 from .iptables import ChainState
-from .layout import SetSpec
+from .layout import SetSpec, label_of
 
 
 class Held(NamedTuple):
@@ -77,13 +77,25 @@ class Plan:
         return self.changes or bool(self.renew or self.expire)
 
 
+def shared_parameters(spec: SetSpec, comments: Iterable[str]) -> str | None:
+    """`RATE/BURST` or the prefix that all entries of a log or rate set have in common; None if no comment tells.
+
+    Others may have written comments into the set, too: the set's name proves which are ours.
+    """
+    if not spec.label:
+        return None
+    parameters = (decode_comment(comment).parameters for comment in comments)
+    return next((found for found in parameters if label_of(found) == spec.label), None)
+
+
 def as_entry(spec: SetSpec, network: Network, held: Held) -> Entry:
     """What an entry of a block set means."""
     note = decode_comment(held.comment)
     block = Block(network, spec.action, spec.direction, note.duration, note.rule_name, note.reason)
-    if spec.action is Action.LOG:
-        block = block._replace(log_prefix=note.parameters)
-    elif spec.action is Action.RATE_LIMIT and note.parameters:
-        rate, _slash, burst = note.parameters.rpartition("/")
+    parameters = shared_parameters(spec, (held.comment,))
+    if parameters is not None and spec.action is Action.LOG:
+        block = block._replace(log_prefix=parameters)
+    elif parameters is not None and spec.action is Action.RATE_LIMIT:
+        rate, _slash, burst = parameters.rpartition("/")
         block = block._replace(rate=rate, burst=int(burst))
     return Entry(block, note.origin, float(note.created_at), held.expires_at, held.packets, held.bytes)
