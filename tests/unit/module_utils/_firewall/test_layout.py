@@ -164,35 +164,36 @@ def rules_of(*blocks, family=IPV4, lists=()):
     return chain_rules("NGFW", family, sets.values(), parameters)
 
 
+FROM_SET = "-m set --match-set {set} {side} {guard} "
+LIMITED = FROM_SET + "-m limit --limit 10/sec --limit-burst 20 -j LOG"
+ABOVE = FROM_SET + "-m hashlimit --hashlimit-above {rate} --hashlimit-mode {mode} --hashlimit-htable-expire {expire}"
+DROPPED = " --hashlimit-name {set} -j DROP"
+HASHLIMITS = {
+    ("10/minute", 5): ("10/min --hashlimit-burst 5", 60000),
+    ("2/second", 9): ("2/sec --hashlimit-burst 9", 5000),
+    ("1/day", 3): ("1/day --hashlimit-burst 3", 259200000),
+    ("7/hour", 2): ("7/hour --hashlimit-burst 2", 3600000),
+}
+
+
 @pytest.mark.parametrize(
     ("block", "text"),
     [
-        (Block(SAMPLE[IPV4]), "-m set --match-set {set} src {guard} -j DROP"),
-        (
-            Block(SAMPLE[IPV4], Action.LOG, log_prefix="NGFW: "),
-            "-m set --match-set {set} src {guard} {limit} -j LOG --log-prefix 'NGFW: '",
-        ),
-        (
-            Block(SAMPLE[IPV4], Action.LOG, log_prefix=""),
-            "-m set --match-set {set} src {guard} {limit} -j LOG",
-        ),
-        (
-            Block(SAMPLE[IPV4], Action.RATE_LIMIT, rate="10/minute", burst=5),
-            "-m set --match-set {set} src {guard} -m hashlimit --hashlimit-above 10/min --hashlimit-burst 5"
-            + " --hashlimit-mode srcip --hashlimit-htable-expire 60000 --hashlimit-name {set} -j DROP",
-        ),
-        (
-            Block(SAMPLE[IPV6], Action.RATE_LIMIT, Direction.DESTINATION, rate="2/second", burst=9),
-            "-m set --match-set {set} dst {guard} -m hashlimit --hashlimit-above 2/sec --hashlimit-burst 9"
-            + " --hashlimit-mode dstip --hashlimit-dstmask 64 --hashlimit-htable-expire 5000 --hashlimit-name {set} -j DROP",
-        ),
+        (Block(SAMPLE[IPV4]), FROM_SET + "-j DROP"),
+        (Block(SAMPLE[IPV6], direction=Direction.DESTINATION), FROM_SET + "-j DROP"),
+        (Block(SAMPLE[IPV4], Action.LOG, log_prefix="NGFW: "), LIMITED + " --log-prefix 'NGFW: '"),
+        (Block(SAMPLE[IPV4], Action.LOG, log_prefix=""), LIMITED),
+        *((Block(SAMPLE[IPV4], Action.RATE_LIMIT, rate=r, burst=b), ABOVE + DROPPED) for r, b in HASHLIMITS),
+        (Block(SAMPLE[IPV6], Action.RATE_LIMIT, Direction.DESTINATION), ABOVE + DROPPED),
     ],
 )
 def test_rules_are_those_of_the_kernel_notes(block, text):
     family = block.network.family
     side = "src" if block.direction is Direction.SOURCE else "dst"
-    limit = "-m limit --limit 10/sec --limit-burst 20"
-    wanted = text.format(set=block_set("NGFW", block).name, guard=guard(family, side), limit=limit)
+    rate, expire = HASHLIMITS[block.rate, block.burst]
+    mode = f"{side}ip" + (f" --hashlimit-{side}mask 64" if family == IPV6 else "")
+    name = block_set("NGFW", block).name
+    wanted = text.format(set=name, side=side, guard=guard(family, side), rate=rate, mode=mode, expire=expire)
 
     assert rules_of(block, family=family) == [tuple(shlex.split(wanted))]
     assert rules_of(block, family=IPV6 if family == IPV4 else IPV4) == []
