@@ -59,8 +59,8 @@ def _alerts(text: object, name: str, decode: Callable[[bytes], Event | None], hi
 
 
 def _lines(text: str) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not empty, with their numbers; what was not UTF-8 becomes those bytes again."""
-    for number, line in enumerate(text.encode("utf-8", "surrogateescape").split(b"\n"), start=1):
+    """The lines that are not empty, with their numbers; what was not UTF-8 in the file is not UTF-8 again."""
+    for number, line in enumerate(text.encode("utf-8", "surrogatepass").split(b"\n"), start=1):
         if line.strip():
             yield number, line
 

@@ -64,7 +64,10 @@ def _library() -> Any:
 
 def _to_netaddr(networks: Iterable[Network]) -> list[Any]:
     make = _library().IPNetwork
-    return [make((int.from_bytes(packed, "big"), prefix), 4 if len(packed) == 4 else 6) for packed, prefix in networks]
+    return [
+        make((int.from_bytes(packed, "big"), prefix), version=4 if len(packed) == 4 else 6)
+        for packed, prefix in networks
+    ]
 
 
 def _from_netaddr(found: Iterable[Any]) -> list[Network]:
