@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import LockTimeout
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.lock import Lock
+
+
+def wait_until(condition, seconds=5.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def child(work):
+    """A process that does this and ends."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return pid
+
+
+def ended_well(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def free(directory):
+    try:
+        with Lock(directory, "NGFW", timeout=0):
+            return True
+    except LockTimeout:
+        return False
+
+
+def test_the_file_is_named_for_chain_and_namespace_and_stays(tmp_path):
+    directory = tmp_path / "run" / "ngfw"
+
+    with Lock(directory, "NGFW"):
+        pass
+
+    (file,) = directory.iterdir()
+    assert file.name == f"NGFW-{os.stat('/proc/self/ns/net').st_ino}.lock"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o660
+    assert file.stat().st_gid == directory.stat().st_gid
+
+
+def test_two_processes_never_hold_it_at_once(tmp_path):
+    number = tmp_path / "number"
+    number.write_text("0", encoding="ascii")
+
+    def count():
+        lock = Lock(tmp_path, "NGFW")
+        for _round in range(50):
+            with lock:
+                number.write_text(str(int(number.read_text(encoding="ascii")) + 1), encoding="ascii")
+                lock.advance()
+
+    writers = [child(count) for _process in range(4)]
+    assert [ended_well(pid) for pid in writers] == [True] * 4
+    assert number.read_text(encoding="ascii") == "200"
+    assert Lock(tmp_path, "NGFW").generation() == 200
+
+
+def test_different_chains_do_not_wait_for_each_other(tmp_path):
+    with Lock(tmp_path, "NGFW"), Lock(tmp_path, "NGFW_2", timeout=0):
+        pass
+
+
+def test_a_timeout_names_the_holder(tmp_path):
+    ready = tmp_path / "ready"
+
+    def hold():
+        with Lock(tmp_path, "NGFW"):
+            ready.touch()
+            signal.pause()
+
+    holder = child(hold)
+    wait_until(ready.exists)
+    try:
+        lock = Lock(tmp_path, "NGFW", timeout=0.05)
+        with pytest.raises(LockTimeout, match=f"process {holder} has held .*{re.escape(str(tmp_path))}"), lock:
+            pass
+    finally:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+
+    with lock:  # a killed holder holds nothing
+        pass
+
+
+def test_after_a_kill_the_lock_lasts_until_the_tools_of_the_holder_have_ended(tmp_path):
+    ready = tmp_path / "ready"
+
+    def hold():
+        with Lock(tmp_path, "NGFW"):
+            tool = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], close_fds=False)
+            ready.write_text(str(tool.pid), encoding="ascii")
+            signal.pause()
+
+    holder = child(hold)
+    wait_until(lambda: ready.exists() and ready.read_text(encoding="ascii"))
+    tool = int(ready.read_text(encoding="ascii"))
+    try:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+        assert not free(tmp_path)
+    finally:
+        os.kill(tool, signal.SIGKILL)
+    wait_until(lambda: free(tmp_path))
+
+
+def test_an_error_inside_frees_it(tmp_path):
+    with pytest.raises(KeyError), Lock(tmp_path, "NGFW"):
+        raise KeyError
+
+    assert free(tmp_path)
+
+
+def test_the_generation_counts_changes_of_everybody(tmp_path):
+    mine, other = Lock(tmp_path, "NGFW"), Lock(tmp_path, "NGFW")
+    assert mine.generation() is None  # nobody was here yet
+
+    with mine:
+        assert mine.advance() == 1
+    with other:
+        assert other.generation() == 1
+        assert other.advance() == 2
+    with mine:
+        pass
+
+    assert mine.generation() == other.generation() == 2
+    mine.close()
+    assert mine.generation() == 2
+
+
+def test_a_file_that_cannot_be_opened(tmp_path):
+    lock = Lock(tmp_path, "NGFW")
+    lock.path.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(OSError, match="symbolic links"), lock:
+        pass
+    assert not (tmp_path / "elsewhere").exists()
