@@ -14,7 +14,9 @@ from .firewall.entry import Block, Entry, Origin
 from .firewall.errors import FirewallError
 from .firewall.firewall import Firewall
 from .firewall.guards import Guard, WhitelistItem
+from .firewall.ipset import IpSets
 from .firewall.iptables import Iptables
+from .firewall.layout import Role, parse_set_name
 from .firewall.result import Result
 from .firewall.runner import SystemRunner
 from .firewall.watch import CommitWatch, OutlineWatch, watch
@@ -40,6 +42,7 @@ class Enforcement:
             origin=Origin.WATCHER,
             keep_mirror=True,
         )
+        self._sets = IpSets()
         self.standing: Callable[[Block], Entry | None] = self._firewall.standing
         self.guard: Callable[[Network], Guard | None] = self._firewall.guard
         self.guards_near: Callable[[Network], bool] = self._firewall.guards_near
@@ -73,8 +76,13 @@ class Enforcement:
         return self._firewall.entries()
 
     def active(self) -> int:
-        """How many blocks are in force."""
-        return len(self._firewall.entries())
+        """How many blocks are in force, as the kernel counts them: one that has just ended may be among them."""
+        found = 0
+        for header in self._sets.headers().values():
+            spec = parse_set_name(self._config.chain, header.name)
+            if spec is not None and spec.role is Role.BLOCK:
+                found += header.elements
+        return found
 
     def block(self, blocks: Iterable[Block]) -> Result:
         """Put blocks in force in one pass."""
@@ -95,6 +103,7 @@ class Enforcement:
         return lifted
 
     def close(self) -> None:
+        self._sets.close()
         self._firewall.close()
 
     def _whitelist(self) -> list[str]:

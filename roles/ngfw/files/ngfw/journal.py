@@ -124,8 +124,8 @@ def json_line(
     ends = "null" if expires_at is None else f'"{iso_time(expires_at)}"'
     return (
         f'{{"ts":"{iso_time(moment)}","ip":"{ip}","action":"{action}","target":"{target}",{_reasons(rule, reason)},'
-        f'"score":{_json(score)},"sources":{json.dumps(sources)},"sid":{_json(sid)},"msg":{_json(msg)},'
-        f'"duration":{_json(duration)},"expires_at":{ends},"event_type":{_json(get("event_type"))},'
+        f'"score":{_json(score)},"sources":{json.dumps(sources) if sources else "[]"},"sid":{_json(sid)},'
+        f'"msg":{_json(msg)},"duration":{_json(duration)},"expires_at":{ends},"event_type":{_json(get("event_type"))},'
         f'"src_ip":{_json(get("src_ip"))},"src_port":{_json(get("src_port"))},"dest_ip":{_json(get("dest_ip"))},'
         f'"dest_port":{_json(get("dest_port"))},"proto":{_json(get("proto"))},"dry_run":{_json(dry_run)}}}\n'
     )

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -352,7 +353,8 @@ class Service:
         self._status_at = time.monotonic()
         if self._cursor_due and not self._transaction.unfinished:
             self._move_cursor()
-        self._metrics.active_blocks = self._enforcement.active()
+        with suppress(FirewallError):  # the last number stays
+            self._metrics.active_blocks = self._enforcement.active()
         self._metrics.source_lag_bytes = 0 if self._tail is None else self._tail.lag()
         status = {
             "version": VERSION,
