@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from .address import IPV4, IPV6
-from .errors import FirewallError, KernelError, MissingTool, NotPermitted
+from .errors import FirewallError, KernelError, MissingTool, NotPermitted, SetMissing
 from .layout import HOOKS, Rule
 from .runner import Output, Runner
 
@@ -182,4 +183,5 @@ def _explained(output: Output, purpose: str) -> FirewallError:
     said = " ".join(output.stderr.split())[:400]
     if "must be root" in said or "Permission denied" in said or "Operation not permitted" in said:
         return NotPermitted(f"this user may not {purpose}; run as root, or with CAP_NET_ADMIN and CAP_NET_RAW")
-    return KernelError(f"iptables could not {purpose}: {said or 'no reason given'}")
+    kind = SetMissing if re.search(r"\bSet \S+ doesn't exist", said) else KernelError
+    return kind(f"iptables could not {purpose}: {said or 'no reason given'}")

@@ -8,7 +8,7 @@ from typing import Callable
 
 from .address import Key, Network
 from .entry import decode_comment
-from .errors import InvalidInput
+from .errors import InvalidInput, SetMissing
 from .ipset import IpSets, Rejected, SetEntry
 from .iptables import Iptables
 from .layout import Role, SetSpec, filling, parse_set_name
@@ -60,7 +60,7 @@ class Kernel:
         """Read chains and sets anew, for somebody may have changed them beside the lock; to be called by its holder.
 
         Returns the state, and what the mirror knows of sets that were destroyed. A set that was emptied is empty: that
-        is the operator's will.
+        is the operator's will. Whitelist and protected addresses are few, and are read anew, too.
         """
         known, generation = self._state, self._generation
         self._state = None
@@ -68,7 +68,9 @@ class Kernel:
         if known is None or generation is None or self._lock.generation() != generation:
             return state, {}
         state.entries = {
-            name: entries if state.sizes[name] else {} for name, entries in known.entries.items() if name in state.sets
+            name: entries if state.sizes[name] else {}
+            for name, entries in known.entries.items()
+            if name in state.sets and state.sets[name].role is Role.BLOCK
         }
         lost = {
             spec: known.entries[name]
@@ -101,12 +103,25 @@ class Kernel:
     def apply(self, plan: Plan, now: float) -> list[Rejected]:
         """Carry out a plan that was made from the present state at `now`; returns what did not fit into its set.
 
-        To be called by the holder of the lock. Sets come before the rules that need them, and go after them.
+        To be called by the holder of the lock. SetMissing if somebody destroyed a set that it needs: `look_again` then
+        tells what that held.
         """
         if not plan.operations:
             return []
         state, self._state = self._state, None  # not to be believed if a step fails
         self._generation = self._lock.advance()
+        try:
+            rejected = self._carry_out(plan, state, now)
+        except SetMissing:
+            self._state = state
+            raise
+        if state is not None and self._keep_mirror and not (rejected or plan.destroy or plan.fill):
+            self._follow(state, plan)
+            self._state = state
+        return rejected
+
+    def _carry_out(self, plan: Plan, state: State | None, now: float) -> list[Rejected]:
+        """Sets come before the rules that need them, and go after them."""
         rejected = []
         for spec in plan.create:
             self._sets.create(spec.name, spec.family)
@@ -122,9 +137,6 @@ class Kernel:
                 self._sets.delete(name, networks)
         for spec in plan.destroy:
             self._sets.destroy(spec.name)
-        if state is not None and self._keep_mirror and not (rejected or plan.destroy or plan.fill):
-            self._follow(state, plan)
-            self._state = state
         return rejected
 
     def members(self, state: State, spec: SetSpec) -> set[Key]:

@@ -10,6 +10,7 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors impor
     KernelError,
     MissingTool,
     NotPermitted,
+    SetMissing,
 )
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.iptables import (
     ChainState,
@@ -245,7 +246,7 @@ NO_SET = "iptables-restore v1.8.9 (nf_tables): Set NGFW-own4 doesn't exist.\n\nE
     [
         (NOT_ROOT, NotPermitted, "run as root"),
         ("getsockopt failed strangely: Operation not permitted", NotPermitted, "CAP_NET_RAW"),
-        (NO_SET, KernelError, "Set NGFW-own4 doesn't exist. Error occurred at line: 3"),
+        (NO_SET, SetMissing, "Set NGFW-own4 doesn't exist. Error occurred at line: 3"),
         ("", KernelError, "no reason given"),
     ],
 )
