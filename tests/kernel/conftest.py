@@ -10,15 +10,18 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import itertools
+import mmap
 import os
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,7 @@ _CLONE_NEWNET = 0x40000000
 _FREEBIND = {socket.AF_INET: (socket.SOL_IP, 15), socket.AF_INET6: (41, 78)}  # in.h, in6.h
 _SIOCGIFFLAGS, _IFF_RUNNING = 0x8913, 0x40  # netdevice(7)
 _PATIENCE = 3.0
+_COUNT = struct.Struct("=Q")
 _PROGRAMS = [f"{name}{suffix}" for name in ("iptables", "ip6tables") for suffix in ("", "-save", "-restore")]
 
 _TOPOLOGY = {
@@ -141,6 +145,34 @@ class Tools(SystemRunner):
         return super().run((str(own), *argv[1:]) if own.exists() else argv, stdin)
 
 
+class Flood:
+    """A process that sends from a socket without a pause."""
+
+    def __init__(self, sender: socket.socket, target: tuple[Any, ...]) -> None:
+        self._sent = mmap.mmap(-1, _COUNT.size)
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                os.sched_setaffinity(0, range(os.cpu_count() or 1))
+                for number in itertools.count(1):
+                    sender.sendto(b"flood", target)
+                    _COUNT.pack_into(self._sent, 0, number)
+            finally:
+                os._exit(1)
+
+    def goes_on(self) -> None:
+        """Return when a hundred packets more were sent."""
+        before = self._number()
+        wait_until(lambda: self._number() >= before + 100)
+
+    def stop(self) -> None:
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+    def _number(self) -> int:
+        return int(_COUNT.unpack_from(self._sent)[0])
+
+
 class Lab:
     """Outside, host and inside, and what a test does there. While a test runs, its process is in the host."""
 
@@ -234,6 +266,17 @@ class Lab:
         """Send one UDP packet to the socket of `count`."""
         with suppress(PermissionError):  # dropped in OUTPUT: the kernel tells the sender
             self.endpoint(source).sendto(b"probe", self.endpoint(destination).getsockname())
+
+    @contextmanager
+    def flood(self, source: str, destination: str) -> Iterator[Flood]:
+        """Another process sends UDP packets without a pause while the block runs; then all are delivered or dropped."""
+        sender, target = self.endpoint(source), self.endpoint(destination).getsockname()
+        flood = Flood(sender, target)
+        try:
+            yield flood
+        finally:
+            flood.stop()
+        self.settle(source, destination)
 
     def settle(self, source: str, destination: str) -> None:
         """Return when all that was sent before from one to the other is delivered or dropped."""

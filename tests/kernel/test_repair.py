@@ -3,11 +3,7 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import re
-import signal
-import struct
 
 import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
@@ -170,11 +166,12 @@ def test_a_chain_of_somebody_else_is_refused(lab, block, request_):
     assert lab.kernel() == before
 
 
-def test_a_set_of_another_type_under_one_of_our_names_is_refused(lab, firewall, block):
-    lab.run("ipset create NGFW-drop-src4 hash:ip")
+@pytest.mark.parametrize("kind", ["hash:ip", "hash:net family inet6", "list:set"])
+def test_a_set_of_another_type_under_one_of_our_names_is_refused(lab, firewall, block, kind):
+    lab.run(f"ipset create NGFW-drop-src4 {kind}")
     before = lab.kernel()
 
-    with pytest.raises(InvalidInput, match=r"NGFW-drop-src4 .*hash:ip"):
+    with pytest.raises(InvalidInput, match=f"NGFW-drop-src4 .*{kind.split()[0]}"):
         firewall.block([block(ATTACKER)])
 
     assert lab.kernel() == before
@@ -292,38 +289,13 @@ def test_no_packet_of_a_blocked_address_passes_while_we_work(lab, firewall, bloc
         lambda: firewall.block([block(ATTACKER)]),
     ]
 
-    sent = mmap.mmap(-1, 8)
-    flood = os.fork()
-    if flood == 0:
-        _flood(lab, sent)
-    try:
+    with lab.flood(ATTACKER, HOST) as flood:
         for work in works:
-            start = _number(sent)
             work()
-            lab.wait_until(lambda start=start: _number(sent) > start + 100)
-    finally:
-        os.kill(flood, signal.SIGKILL)
-        os.waitpid(flood, 0)
+            flood.goes_on()
 
-    lab.settle(ATTACKER, HOST)
     assert lab.drain(HOST) == 0
     assert lab.arrives("203.0.113.11", HOST)
-
-
-def _flood(lab, sent):
-    """Send without a pause from the blocked address; never returns."""
-    try:
-        os.sched_setaffinity(0, range(os.cpu_count() or 1))
-        sender, target = lab.endpoint(ATTACKER), lab.endpoint(HOST).getsockname()
-        while True:
-            sender.sendto(b"flood", target)
-            struct.pack_into("=Q", sent, 0, _number(sent) + 1)
-    finally:
-        os._exit(1)
-
-
-def _number(shared):
-    return struct.unpack_from("=Q", shared)[0]
 
 
 def without_ours(text):

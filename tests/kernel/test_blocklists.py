@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lists of networks: in force, exchanged whole, beside blocks and whitelist."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall import ipset
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Direction
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.guards import WhitelistItem
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netset import Limits, parse_netset
+
+HOST, HOST6 = "198.51.100.1", "2001:db8:1::1"
+SOURCE = (Direction.SOURCE,)
+
+
+def netset(*lines):
+    return parse_netset(lines, Limits())
+
+
+def test_a_list_is_in_force_until_it_is_removed(lab, firewall):
+    result = firewall.blocklist("firehol", netset("203.0.113.0/28", "203.0.113.99", "2001:db8:a::/64"), SOURCE)
+
+    assert result.changed
+    assert not lab.arrives("203.0.113.15", HOST)
+    assert not lab.arrives("203.0.113.99", "198.51.100.130")
+    assert not lab.arrives("2001:db8:a::7", HOST6)
+    assert lab.arrives("203.0.113.16", HOST)
+    assert lab.arrives(HOST, "203.0.113.99")
+
+    assert not firewall.blocklist(
+        "firehol", netset("2001:db8:a::1/64", "203.0.113.99", "203.0.113.0/28"), SOURCE
+    ).changed
+
+    assert firewall.remove_blocklist("firehol").changed
+    assert not firewall.remove_blocklist("firehol").changed
+    assert lab.arrives("203.0.113.15", HOST)
+    assert "firehol" not in lab.kernel()
+
+
+def test_a_list_may_stop_what_is_sent(lab, firewall):
+    firewall.blocklist("both", netset("203.0.113.7"), tuple(Direction))
+    assert not lab.arrives("203.0.113.7", HOST)
+    assert not lab.arrives(HOST, "203.0.113.7")
+
+    firewall.blocklist("both", netset("203.0.113.7"), (Direction.DESTINATION,))
+    assert lab.arrives("203.0.113.7", HOST)
+    assert not lab.arrives(HOST, "203.0.113.7")
+
+
+@pytest.mark.feature("C4", "C7")
+def test_whitelist_and_protected_addresses_pass_whatever_a_list_says(lab, firewall):
+    firewall.whitelist([WhitelistItem(parse_network("203.0.113.7"))])
+
+    firewall.blocklist("wide", netset("203.0.113.0/24", "198.51.100.0/24", "2001:db8::/32"), tuple(Direction))
+
+    assert lab.arrives("203.0.113.7", HOST)
+    assert lab.arrives("198.51.100.2", HOST)
+    assert lab.arrives(HOST, "198.51.100.2")
+    assert not lab.arrives("203.0.113.8", HOST)
+    assert not lab.arrives("198.51.100.3", HOST)
+
+
+@pytest.mark.feature("C7")
+def test_a_list_of_more_than_a_set_usually_holds_is_taken_whole(lab, firewall, monkeypatch):
+    monkeypatch.setattr(ipset, "MAX_ELEMENTS", 16)
+    lines = [f"203.{second}.{third}.0/24" for second in range(5) for third in range(256) if (second, third) != (0, 113)]
+
+    firewall.blocklist("large", netset(*lines), SOURCE)
+
+    assert firewall.info().to_dict()["blocklists"] == [
+        {"name": "large", "family": "ipv4", "target": "source", "count": len(lines)}
+    ]
+
+
+@pytest.mark.feature("C7")
+def test_a_hundred_thousand_entries(lab, firewall):
+    lines = [f"203.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(0, 200_000, 2)]
+
+    firewall.blocklist("large", netset(*lines), SOURCE)
+
+    assert firewall.info(("blocklists",)).to_dict()["blocklists"][0]["count"] == 100_000
+    assert not lab.arrives("203.0.113.8", HOST)
+    assert lab.arrives("203.0.113.9", HOST)
+
+
+@pytest.mark.feature("C7")
+def test_no_packet_passes_while_a_list_is_exchanged(lab, firewall):
+    fixed = "203.0.113.7"
+    lists = [netset(fixed, *(f"203.{n}.{m}.1" for m in range(256))) for n in (1, 2)]
+    firewall.blocklist("list", lists[0], SOURCE)
+
+    with lab.flood(fixed, HOST) as flood:
+        for turn in range(1, 6):
+            firewall.blocklist("list", lists[turn % 2], SOURCE)
+            flood.goes_on()
+
+    assert lab.drain(HOST) == 0
+    assert lab.arrives("203.0.113.8", HOST)
+
+
+def test_a_list_that_a_killed_writer_left_half_filled_is_in_nobodys_way(lab, firewall):
+    lab.run("ipset create NGFW.list.s4~ hash:net")
+    lab.run("ipset add NGFW.list.s4~ 203.0.113.9")
+
+    firewall.blocklist("list", netset("203.0.113.7"), SOURCE)
+
+    assert not lab.arrives("203.0.113.7", HOST)
+    assert lab.arrives("203.0.113.9", HOST)
+    assert "~" not in lab.sets()
+
+
+def test_two_lists_and_a_block_of_the_same_address(lab, firewall, block):
+    firewall.blocklist("one", netset("203.0.113.7"), SOURCE)
+    firewall.blocklist("two", netset("203.0.113.7"), SOURCE)
+    firewall.block([block("203.0.113.7")])
+
+    firewall.remove_blocklist("one")
+    assert not lab.arrives("203.0.113.7", HOST)
+    firewall.flush()
+    assert not lab.arrives("203.0.113.7", HOST)
+    firewall.flush(scope=("blocklists",))
+    assert lab.arrives("203.0.113.7", HOST)
+    assert not firewall.flush(scope=("blocklists",)).changed
+
+
+def test_refused_entries_are_told_and_the_rest_is_in(lab, firewall):
+    result = firewall.blocklist("list", netset("203.0.113.7", "10.0.0.0/8", "nonsense"), SOURCE)
+
+    assert [refusal.address for refusal in result.refused] == ["10.0.0.0/8", "nonsense"]
+    assert not lab.arrives("203.0.113.7", HOST)
+
+
+def test_dry_run(lab, firewall):
+    before = lab.kernel()
+    predicted = firewall.blocklist("list", netset("203.0.113.7"), SOURCE, dry_run=True)
+    assert lab.kernel() == before
+
+    assert firewall.blocklist("list", netset("203.0.113.7"), SOURCE) == predicted
+    before = lab.kernel()
+    predicted = firewall.remove_blocklist("list", dry_run=True)
+    assert lab.kernel() == before
+    assert firewall.remove_blocklist("list") == predicted
