@@ -94,7 +94,7 @@ def test_check_names_every_problem_with_its_line(here: Here, capsys: pytest.Capt
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith(f"{here.config}:2: ") and "did you mean 'chain'" in line for line in lines)
     assert any(line.startswith(f"{here.config}:3: ") for line in lines)
-    # The rules directory of a configuration that cannot be read is the default one, so only then rules are looked at:
+    # Where the rules are is only known once the configuration is right.
     here.write()
     assert here.run("check") == 2
     lines = capsys.readouterr().out.splitlines()
@@ -108,7 +108,6 @@ def test_a_missing_configuration_is_named(tmp_path: Path, capsys: pytest.Capture
     assert "none.yml" in capsys.readouterr().err
 
 
-@pytest.mark.feature("F8")
 def test_replay(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
     assert here.run("replay", str(here.log)) == 0
     out = capsys.readouterr().out
@@ -134,7 +133,6 @@ def test_replay_with_rules_of_its_own(here: Here, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err.startswith(f"{other}:4: ")
 
 
-@pytest.mark.feature("F7")
 def test_replay_without_a_configuration_takes_the_shipped_rules(
     here: Here, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,7 +218,6 @@ def test_status_without_a_watcher(here: Here, capsys: pytest.CaptureFixture[str]
     assert json.loads(capsys.readouterr().out)["alive"] is False
 
 
-@pytest.mark.feature("E4")
 def test_status_of_a_watcher(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
     state = State(here.directory / "state", report=print)
     state.lock()

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from ngfw import pipeline
 from ngfw.config import Config
 from ngfw.events.tail import Chunk
 from ngfw.firewall.address import parse_network
@@ -109,7 +110,6 @@ def test_a_line_becomes_a_decision(setup: Setup) -> None:
     assert setup.metrics.last_event == NOW
 
 
-@pytest.mark.feature("A8")
 @pytest.mark.parametrize("size", [1, 2, 3, 10])
 def test_many_hits_are_one_decision_wherever_batches_are_cut(size: int) -> None:
     setup = Setup(RULES + LONGER)
@@ -256,3 +256,19 @@ def test_mutated_lines_raise_nothing_and_block_nobody_else(setup: Setup) -> None
             if decision.block is not None:
                 strict = json.loads(line)
                 assert decision.ip in json.dumps(strict)
+    assert not any("an error of this program" in text for text in setup.said)
+
+
+def test_an_error_of_our_own_costs_one_line_only(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = pipeline.resolve
+
+    def fail_once(record: dict[str, Any], *more: Any) -> Any:
+        if record["src_ip"] == "203.0.113.66":
+            raise KeyError("oops")
+        return real(record, *more)
+
+    monkeypatch.setattr(pipeline, "resolve", fail_once)
+    batch = setup.feed(alert("203.0.113.1") + alert("203.0.113.66") + alert("203.0.113.2"))
+    assert [decision.ip for decision in batch.decisions] == ["203.0.113.1", "203.0.113.2"]
+    assert setup.metrics.lines_invalid == 1
+    assert "KeyError" in setup.said[0]

@@ -124,7 +124,6 @@ def test_a_permanent_block_and_a_fast_log_line_are_never_stale() -> None:
     assert judge(age=9e6, stamped=False).outcome is Outcome.NEW
 
 
-@pytest.mark.feature("F9")
 @pytest.mark.parametrize(
     ("changes", "of", "terms", "reason"),
     [

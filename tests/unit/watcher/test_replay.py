@@ -70,7 +70,6 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "eve.json"
 
 
-@pytest.mark.feature("F8")
 def test_blocks_end_by_the_events_own_clock(log: Path) -> None:
     log.write_bytes(alert(0) + alert(1799) + alert(1800) + alert(1801, "203.0.113.8"))
     decisions, summary = run([log])
@@ -182,7 +181,7 @@ def test_lines_survive_the_cuts_between_steps(log: Path, data: bytes) -> None:
     assert (b"".join(chunk.data for chunk in found), sum(chunk.discarded for chunk in found)) == reference(data)
 
 
-@pytest.mark.feature("A7", "F7")
+@pytest.mark.feature("A7")
 @pytest.mark.parametrize("rules", ["shipped", "any alert"])
 def test_the_corpus_leads_to_no_wrong_block(rules: str) -> None:
     files = sorted((_DATA / "suricata").glob("*/eve.json"))

@@ -300,7 +300,6 @@ def test_a_rehearsal_ends_its_blocks_by_the_clock(dry_run: DryRun) -> None:
     assert rehearsal.active() == 0
 
 
-@pytest.mark.feature("E4")
 def test_a_histogram_adds_up() -> None:
     histogram = Histogram((0.01, 0.1))
     for seconds in (0.005, 0.01, 0.05, 3.0):

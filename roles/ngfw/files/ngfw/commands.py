@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from . import VERSION
 from .config import Config
 from .config import load as load_config
-from .yamlfile import ConfigError, Problem
+from .yamlfile import ConfigError
 
 if TYPE_CHECKING:
     from .firewall.firewall import Firewall
@@ -62,20 +62,12 @@ def watch(arguments: Namespace) -> int:
 
 def check(arguments: Namespace) -> int:
     path = arguments.config or DEFAULT_CONFIG
-    problems: list[Problem] = []
-    config = Config.default()
     try:
         config = load_config(path)
-    except ConfigError as error:
-        problems += error.problems
-    rules: RuleSet | None = None
-    try:
         rules = _rules([Path(config.rules_directory)], config)
     except ConfigError as error:
-        problems += error.problems
-    for problem in problems:
-        print(problem)
-    if problems or rules is None:
+        for problem in error.problems:
+            print(problem)
         return USAGE
     print(f"{path} and {len(rules)} enabled rules in {config.rules_directory} are valid")
     return DONE

@@ -16,6 +16,7 @@ from .events.offender import resolve
 from .events.tail import Chunk
 from .firewall.address import Network, NetworkSet
 from .firewall.entry import Action, Block, Direction, Entry, Origin
+from .firewall.errors import FirewallError
 from .metrics import Metrics
 from .policy import Decision, Enforcer, Guard, Outcome, Terms, decide
 from .rules.engine import Engine
@@ -108,8 +109,14 @@ class Pipeline:
                     self._invalid(error.kind, error.text, chunk.path)
                     continue
                 seen[event.type] = seen.get(event.type, 0) + 1
-                if needs(event.type):
+                if not needs(event.type):
+                    continue
+                try:
                     self._event(event, batch, now, stamped=not fast)
+                except FirewallError:
+                    raise
+                except Exception as error:  # no single line may stop the watcher
+                    self._invalid("internal", f"an error of this program, {type(error).__name__}: {error}", chunk.path)
         self._count(seen)
         return batch
 

@@ -104,6 +104,9 @@ class Service:
                     if self._loop.take(signal.SIGHUP):
                         self._reload()
                     self._loop.wait(idle=not self._work())
+            except FirewallError as error:
+                self._error(f"cannot go on: {error}")  # what is not committed is read again by the next start
+                raise
             finally:
                 self._stop()
 
@@ -127,8 +130,13 @@ class Service:
         mode = " (dry run)" if self._dry_run else ""
         own = len(self._expiries)
         self._journal.say(f"ngfw {VERSION} watches{mode}: {len(self._rules)} rules, {own} blocks of its own in force")
+        self._warn_without_rules()
         self._notifier.ready(f"{len(self._rules)} rules in force")
         self._write_status()
+
+    def _warn_without_rules(self) -> None:
+        if not len(self._rules):
+            self._warn(f"no rule is enabled in {self._config.rules_directory}, so nothing will be blocked; add one")
 
     def _open_tail(self, positions: dict[str, Any] | None) -> Tail:
         sources = [Source(source.path, source.format) for source in self._config.sources]
@@ -336,6 +344,7 @@ class Service:
             self._close_tail()
             self._tail = self._open_tail(positions)
         self._journal.say(f"reloaded: {len(rules)} rules")
+        self._warn_without_rules()
 
     def _new_pipeline(self) -> Pipeline:
         managed = replace(self._config, families=self._enforcement.families())
