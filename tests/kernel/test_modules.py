@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules as Ansible starts them, on the kernel: check mode, do, repeat, repeat in check mode."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+from functools import partial
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.reflex.ngfw.plugins.module_utils import _download, _module
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.firewall import Firewall
+
+ATTACKER, HOST = "203.0.113.7", "198.51.100.1"
+
+
+@pytest.fixture
+def module(lab, tmp_path, monkeypatch, capsys):
+    """Runs a module; what it returned."""
+    made = partial(Firewall, runner=lab.tools, run_directory=lab.run_directory)
+    monkeypatch.setattr(_module, "Firewall", made)
+    monkeypatch.setattr(_download, "STATE_DIRECTORY", tmp_path / "lists")
+
+    def run(name, /, *, check=False, **options):
+        main = importlib.import_module(f"ansible_collections.reflex.ngfw.plugins.modules.{name}").main
+        internal = {"_ansible_check_mode": check, "_ansible_diff": True, "_ansible_tmpdir": str(tmp_path)}
+        try:
+            with patch_module_args({**options, **internal}), pytest.raises(SystemExit):
+                main()
+        finally:
+            gc.enable()
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def plain(returned):
+    """What was returned, without how it was asked, and without the chain as it is (in check mode: as it was)."""
+    return {key: value for key, value in returned.items() if key not in ("invocation", "warnings", "chain")}
+
+
+STEPS = {
+    "chain": [("ngfw_chain", {}), ("ngfw_chain", {"hooks": ["INPUT"]}), ("ngfw_chain", {"state": "absent"})],
+    "block": [
+        ("ngfw_block", {"address": ATTACKER}),
+        ("ngfw_block", {"addresses": [ATTACKER, "203.0.113.8", "2001:db8:a::/64"], "duration": "1h", "target": "both"}),
+        ("ngfw_block", {"addresses": [ATTACKER], "action": "reject", "duration": "0"}),
+        ("ngfw_block", {"addresses": [ATTACKER], "action": "log", "log_prefix": "x: "}),
+        ("ngfw_block", {"addresses": [ATTACKER], "action": "rate_limit", "rate": "60/minute", "burst": 3}),
+        ("ngfw_block", {"addresses": [ATTACKER], "action": "rate_limit", "rate": "60/minute", "burst": 4}),
+        ("ngfw_block", {"addresses": ["203.0.113.9"], "purge": True}),
+        ("ngfw_block", {"addresses": [], "purge": True}),
+    ],
+    "unblock": [
+        ("ngfw_block", {"addresses": [ATTACKER, "203.0.113.0/24"]}),
+        ("ngfw_block", {"addresses": [ATTACKER], "state": "absent"}),
+    ],
+    "whitelist": [
+        ("ngfw_whitelist", {"entries": [ATTACKER, {"address": "2001:db8:a::/64", "comment": "friends"}]}),
+        ("ngfw_whitelist", {"entries": [{"address": ATTACKER, "comment": "x" * 300}]}),
+        ("ngfw_whitelist", {"entries": ["203.0.113.9"], "state": "exact"}),
+        ("ngfw_whitelist", {"entries": ["203.0.113.9"], "state": "absent"}),
+    ],
+    "blocklist": [
+        ("ngfw_blocklist", {"name": "mine", "entries": [ATTACKER, "203.0.113.16-203.0.113.31", "10.0.0.0/8"]}),
+        ("ngfw_blocklist", {"name": "mine", "entries": ["203.0.113.8"], "target": "both"}),
+        ("ngfw_blocklist", {"name": "mine", "entries": []}),
+        ("ngfw_blocklist", {"name": "mine", "state": "absent"}),
+    ],
+    "flush": [
+        ("ngfw_block", {"addresses": [ATTACKER, "203.0.113.8"], "rule_name": "one"}),
+        ("ngfw_block", {"addresses": ["203.0.113.9"], "rule_name": "two"}),
+        ("ngfw_flush", {"rule_name": "one"}),
+        ("ngfw_flush", {}),
+        ("ngfw_flush", {"scope": ["blocks", "whitelist", "blocklists"]}),
+    ],
+}
+
+
+@pytest.mark.feature("C12", "G1")
+@pytest.mark.parametrize("name", STEPS)
+def test_check_do_repeat_and_check_again(lab, module, name):
+    for number, (step, options) in enumerate(STEPS[name]):
+        before = lab.kernel()
+
+        checked = module(step, check=True, **options)
+        assert "msg" not in checked, checked
+        assert lab.kernel() == before
+        done = module(step, **options)
+        assert plain(done) == plain(checked)
+        after = lab.kernel()
+        assert done["changed"] == (after != before)
+        assert done["changed"] or (name, number) == ("flush", 4)
+        if done["changed"]:
+            assert done["diff"]["before"] != done["diff"]["after"]
+
+        repeated = module(step, **options)
+        assert not repeated["changed"]
+        assert repeated["diff"]["before"] == repeated["diff"]["after"]
+        assert not module(step, check=True, **options)["changed"]
+        assert lab.kernel() == after
+
+
+@pytest.mark.feature("G1")
+def test_one_task_is_a_working_block_and_says_what_it_did(lab, module):
+    module("ngfw_whitelist", entries=["203.0.113.9"])
+
+    returned = module(
+        "ngfw_block", addresses=[ATTACKER, "203.0.113.64/26", "203.0.113.9", "127.0.0.1"], duration="1h", reason="why"
+    )
+
+    assert returned["blocked"] == [ATTACKER, "203.0.113.64/26"]
+    assert returned["count"] == {"blocked": 2, "unblocked": 0, "already": 0, "refused": 2}
+    assert returned["refused"] == [
+        {"address": "203.0.113.9", "reason": "whitelisted: 203.0.113.9"},
+        {"address": "127.0.0.1", "reason": "protected: 127.0.0.0/8 (loopback)"},
+    ]
+    assert returned["diff"]["after"].splitlines()[-2:] == [
+        "drop source 203.0.113.64/26 for 1h by manual",
+        f"drop source {ATTACKER} for 1h by manual",
+    ]
+    assert not lab.arrives(ATTACKER, HOST)
+    assert not lab.arrives("203.0.113.99", HOST)
+    assert lab.arrives("203.0.113.9", HOST)
+
+
+@pytest.mark.feature("G1")
+def test_what_is_in_force_is_told_in_full(lab, module):
+    module("ngfw_chain", hooks=["INPUT", "OUTPUT"])
+    module("ngfw_block", addresses=[ATTACKER], action="rate_limit", rate="60/min", burst=3, duration="0", target="both")
+    module("ngfw_block", addresses=["2001:db8:a::/64"], duration="10m", rule_name="rule", reason="why")
+    module("ngfw_whitelist", entries=[{"address": "203.0.113.9", "comment": "friend"}])
+    module("ngfw_blocklist", name="mine", entries=["203.0.113.16/28", "203.0.113.99"])
+    lab.count("2001:db8:a::7", "2001:db8:1::1", 2)
+    before = lab.kernel()
+
+    found = module("ngfw_info")
+
+    assert lab.kernel() == before
+    assert found["chain"] == {
+        "present": True,
+        "hooks": ["INPUT", "OUTPUT"],
+        "backend": lab.tools.directory.name.rstrip("0123456789"),
+        "families": ["ipv4", "ipv6"],
+    }
+    by_target = {(item["address"], item["target"]): item for item in found["blocks"]}
+    assert set(by_target) == {(ATTACKER, "source"), (ATTACKER, "destination"), ("2001:db8:a::/64", "source")}
+    limited, dropped = by_target[ATTACKER, "source"], by_target["2001:db8:a::/64", "source"]
+    assert (limited["rate"], limited["burst"], limited["remaining"]) == ("60/minute", 3, None)
+    assert (dropped["rule_name"], dropped["reason"], dropped["packets"]) == ("rule", "why", 2)
+    assert 595 <= dropped["remaining"] <= 600
+    assert {"address": "203.0.113.9", "family": "ipv4", "comment": "friend", "origin": "module"} in found["whitelist"]
+    assert {item["origin"] for item in found["whitelist"]} == {"module", "protected"}
+    assert found["blocklists"] == [{"name": "mine", "family": "ipv4", "target": "source", "count": 2}]
+    assert found["stats"]["blocks"] == 3
+    assert found["stats"]["whitelist"] == 1
+    assert found["stats"]["blocklists"] == 1
+    assert set(module("ngfw_info", gather=["stats", "chain"])) & {"blocks", "chain", "stats"} == {"chain", "stats"}
+
+
+def test_long_lists_are_cut_and_counted(module):
+    addresses = [f"203.0.{third}.{last}" for third in range(2) for last in range(200)]
+
+    returned = module("ngfw_block", addresses=addresses)
+
+    assert len(returned["blocked"]) == 200
+    assert returned["count"]["blocked"] == 400
+    assert returned["diff"]["after"].splitlines()[-1] == "... and 200 more entries"
+
+
+def test_refresh_restarts_the_clock_and_is_always_a_change(module):
+    module("ngfw_block", addresses=[ATTACKER], duration="1h")
+
+    for _round in range(2):
+        assert module("ngfw_block", addresses=[ATTACKER], duration="10m", refresh=True)["blocked"] == [ATTACKER]
+    assert module("ngfw_info", gather=["blocks"])["blocks"][0]["remaining"] <= 600
+
+
+def test_lifting_an_address_inside_a_blocked_network_warns(lab, module):
+    module("ngfw_block", addresses=["203.0.113.0/24"])
+
+    returned = module("ngfw_block", addresses=[ATTACKER], state="absent")
+
+    assert not returned["changed"]
+    assert any(f"{ATTACKER} is still inside the blocked network 203.0.113.0/24" in str(w) for w in returned["warnings"])
+
+
+def test_a_list_from_a_file(lab, module, tmp_path):
+    source = tmp_path / "list.netset"
+    source.write_text(f"# comment\n{ATTACKER} # it\n203.0.113.16/28\n10.0.0.1\n", encoding="utf-8")
+
+    returned = module("ngfw_blocklist", name="mine", src=str(source))
+
+    assert returned["added"] == [ATTACKER, "203.0.113.16/28"]
+    assert [refused["address"] for refused in returned["refused"]] == ["10.0.0.1"]
+    assert not lab.arrives("203.0.113.17", HOST)
+    source.write_text("<html><body>error</body></html>\n", encoding="utf-8")
+    failed = module("ngfw_blocklist", name="mine", src=str(source))
+    assert failed["failed"]
+    assert "has no usable address" in failed["msg"]
+    assert "the old list stays" in failed["msg"]
+    assert not lab.arrives("203.0.113.17", HOST)
+
+
+BAD = [
+    ("ngfw_block", {"addresses": ["203.0.113.7", "nonsense"]}, "'nonsense' is not an address"),
+    ("ngfw_block", {"addresses": ["0.0.0.0/0"]}, "every address there is"),
+    ("ngfw_block", {"addresses": ["::/0"]}, "every address there is"),
+    ("ngfw_block", {"addresses": ["203.0.113.1-203.0.113.9"]}, "ranges are for blocklists"),
+    ("ngfw_block", {"addresses": ["fe80::1%eth0"]}, "leave out the interface"),
+    ("ngfw_block", {"addresses": ["٢.0.113.7"]}, "is not an address"),
+    ("ngfw_block", {"addresses": ["2001:db8::1"], "families": ["ipv4"]}, "families is [ipv4]; add the family"),
+    ("ngfw_block", {"addresses": ["203.0.113.7"], "families": ["ipv6"]}, "families is [ipv6]; add the family"),
+    ("ngfw_block", {"addresses": ["203.0.113.7"], "families": []}, "families is empty"),
+    ("ngfw_block", {"addresses": ["203.0.113.7"], "duration": "30"}, "'30' is not a duration"),
+    ("ngfw_block", {"addresses": ["203.0.113.7"], "duration": "25d"}, "the most is 3w3d20h31m23s"),
+    ("ngfw_block", {"addresses": ["203.0.113.7"], "duration": "0s"}, "no time at all"),
+    ("ngfw_block", {"addresses": ["203.0.113.7"], "rule_name": ""}, "has 0 bytes; use 1 to 64"),
+    ("ngfw_block", {"addresses": ["203.0.113.7"], "rule_name": 'a"b'}, "leave out quotes"),
+    ("ngfw_block", {"addresses": ["203.0.113.7"], "log_prefix": "x" * 29}, "at most 28 printable ASCII"),
+    ("ngfw_block", {"addresses": ["203.0.113.7"], "rate": "fast"}, "as in 10/minute"),
+    ("ngfw_block", {"addresses": ["203.0.113.7"], "burst": 0}, "use 1 to 10000"),
+    ("ngfw_block", {"addresses": ["203.0.113.7"], "chain": "DOCKER"}, "a name that iptables or another program uses"),
+    ("ngfw_block", {"addresses": ["203.0.113.7"], "chain": "INPUT"}, "a name that iptables or another program uses"),
+    ("ngfw_block", {"addresses": ["203.0.113.7"], "chain": "much_too_long"}, "use 1 to 12 letters"),
+    ("ngfw_block", {"addresses": ["127.0.0.1"], "on_protected": "fail"}, "127.0.0.1 may not be blocked: protected"),
+    ("ngfw_block", {}, "missing required arguments: addresses"),
+    ("ngfw_block", {"addresses": ["203.0.113.7"], "action": "ban"}, "value of action must be one of"),
+    ("ngfw_chain", {"hooks": []}, "hooks is empty"),
+    ("ngfw_chain", {"hooks": ["PREROUTING"]}, "must be one or more of"),
+    ("ngfw_whitelist", {"entries": ["nonsense"]}, "'nonsense' is not an address"),
+    ("ngfw_whitelist", {"entries": [{"comment": "x"}]}, "neither an address nor a dictionary"),
+    ("ngfw_whitelist", {"entries": [{"address": "203.0.113.7", "note": "x"}]}, "neither an address nor a dictionary"),
+    ("ngfw_whitelist", {"entries": [7]}, "neither an address nor a dictionary"),
+    ("ngfw_whitelist", {"entries": ["0.0.0.0/0"]}, "every address there is"),
+    ("ngfw_blocklist", {"name": "Mine", "entries": []}, "lower-case letters"),
+    ("ngfw_blocklist", {"name": "mine", "entries": ["nonsense"]}, "entries has no usable address"),
+    ("ngfw_blocklist", {"name": "mine", "src": "/does/not/exist"}, "/does/not/exist: No such file"),
+    ("ngfw_blocklist", {"name": "mine"}, "entries, src, url"),
+    ("ngfw_blocklist", {"name": "mine", "entries": [], "src": "/x"}, "mutually exclusive"),
+    ("ngfw_blocklist", {"name": "mine", "entries": [], "min_prefix_ipv4": 0}, "min_prefix_ipv4 0: use 1 to 32"),
+    ("ngfw_flush", {"scope": ["all"]}, "must be one or more of"),
+    ("ngfw_info", {"chain": "a-b"}, "use 1 to 12 letters"),
+]
+
+
+@pytest.mark.feature("G1")
+@pytest.mark.parametrize("tools", ["nft"], indirect=True)
+@pytest.mark.parametrize(("name", "options", "message"), BAD)
+def test_bad_input_is_refused_by_name_and_leaves_the_kernel_as_it_was(lab, module, name, options, message):
+    module("ngfw_block", addresses=["203.0.113.1"], duration="0")
+    before = lab.kernel()
+
+    returned = module(name, **options)
+
+    assert returned["failed"]
+    assert message in returned["msg"]
+    assert "Traceback" not in str(returned)
+    assert lab.kernel() == before
