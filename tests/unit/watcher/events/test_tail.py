@@ -705,6 +705,22 @@ def test_copytruncate_meanwhile(opened: Opener, log: Path) -> None:
 
 
 @pytest.mark.feature("A2", "A3")
+def test_copytruncate_before_and_after_a_restart(opened: Opener, log: Path) -> None:
+    log.touch()
+    positions = opened().positions()
+    written = b""
+    for _ in range(2):
+        written += write(log)
+        shift(log)
+        shutil.copy(log, log.parent / "eve.json.1")
+        os.truncate(log, 0)
+        if len(opened.tails) == 1:
+            written += write(log)
+            tail = opened(positions=positions)
+    assert rest(tail) == written
+
+
+@pytest.mark.feature("A2", "A3")
 def test_truncation_meanwhile(opened: Opener, log: Path) -> None:
     write(log, 2)
     positions = opened().positions()

@@ -89,6 +89,8 @@ class Follower:
             self.resume(self._mark)
         if self._current is not None and self._current.blank:
             self._go_back(self._current, place)
+        if self._next is not None and self._next.size() < len(self._next.head):
+            self._replace_next(None)  # truncated before its turn came: its copy goes first
         current = self._current
         if current is not None and place is not None and place.key == current.key:
             self._replace_next(None)
