@@ -46,7 +46,7 @@ $(1)/bin/python -m pip --disable-pip-version-check install --progress-bar off --
     | sed -un -e 's/^Collecting \([^ ]*\).*/    \1/p' -e '/^ERROR/p'
 endef
 
-MOLECULE_STEPS := create converge idempotence verify destroy
+MOLECULE_STEPS := destroy create converge idempotence verify destroy
 
 .PHONY: help demo test lint format unit kernel sanity molecule bench features clean root
 
@@ -131,7 +131,7 @@ molecule: root .venv/ready $(LINK) ## the role on a bare host in a container, wi
 	trap '/usr/bin/python3 lab/lab.py --name molecule down' EXIT
 	for step in $(MOLECULE_STEPS); do
 	    $(STEP) molecule $$step --features "$$(python tests/results.py rows extensions/molecule/default/$$step.yml)" -- \
-	        env -C extensions molecule --no-ansi $$step </dev/null
+	        env -C extensions NO_COLOR=1 molecule $$step </dev/null
 	done
 
 demo: root .venv/ready $(LINK) ## two defended hosts, one attacker: alerts, blocks, whitelist push, flush; KEEP=1 leaves it up

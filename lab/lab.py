@@ -112,7 +112,8 @@ def image() -> str:
         f'chroot "$1" systemctl --quiet mask {MASKED} && cd "$1/etc" && rm -f ssh/ssh_host_* '
         f"&& mkdir -p systemd/system/ssh.service.d && printf '{keys}' >systemd/system/ssh.service.d/keys.conf"
     )
-    build = ["mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", f"--customize-hook={hook}", SUITE]
+    fast = ['--aptopt=Acquire::Languages "none"', "--dpkgopt=force-unsafe-io"]  # also for what is installed later
+    build = ["mmdebstrap", "--variant=minbase", *fast, f"--include={PACKAGES}", f"--customize-hook={hook}", SUITE]
     recipe = hashlib.sha256("\n".join([*build, *sources]).encode()).hexdigest()[:12]
     name = f"{IMAGE}:{SUITE}-{recipe}"
     with locked("image"):
@@ -316,15 +317,18 @@ class Lab:
         }
         text = "".join(f"Host {h}\n    HostName {v['ansible_host']}\n" for h, v in variables.items())
         self.ssh_config.write_text(text + "Host *\n" + "".join(f"    {k} {v}\n" for k, v in common.items()))
-        group = {
-            "hosts": variables,
-            "vars": {
-                "ansible_user": "root",
-                "ansible_python_interpreter": "/usr/bin/python3",
-                "ansible_ssh_common_args": f"-F {self.ssh_config}",
-            },
+        shared = {
+            "ansible_user": "root",
+            "ansible_python_interpreter": "/usr/bin/python3",
+            "ansible_ssh_common_args": f"-F {self.ssh_config}",
+            "ansible_control_path_dir": f"/run/{self.prefix}",  # short: the path of a socket has a limit
+            "ansible_pipelining": "true",
         }
-        self.inventory.write_text(json.dumps({"all": group}, indent=1) + "\n")
+        if ATTACKER in plan:
+            v4, v6 = (str(ip_interface(a).ip) for a in plan[ATTACKER]["eth1"])
+            shared |= {"lab_attacker_ipv4": v4, "lab_attacker_ipv6": v6}
+        inventory = {"all": {"hosts": variables, "vars": shared}}
+        self.inventory.write_text(json.dumps(inventory, indent=1) + "\n")
         for host in hosts:
             self._wait(f"SSH on {host}", lambda host=host: self._answers(host))
 
@@ -352,7 +356,8 @@ class Lab:
                 run(["ip", "netns", "delete", self.prefix])
             snapshot = self.directory / "firewall"
             changed = snapshot.exists() and snapshot.read_text() != firewall_of_the_machine()
-            shutil.rmtree(self.directory, ignore_errors=True)
+            for directory in (self.directory, Path("/run") / self.prefix):
+                shutil.rmtree(directory, ignore_errors=True)
         if changed:
             say("WARNING: the machine's own firewall was changed while the lab was up (a lab itself never touches it)")
 
