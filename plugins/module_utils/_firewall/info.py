@@ -32,13 +32,13 @@ class Info:
         return {part: getattr(self, part + "_dict")() for part in GATHER if part in self.gather}
 
     def entries(self) -> list[Entry]:
-        """All blocks in force, sorted by address."""
+        """All blocks in force, IPv4 first, sorted by address."""
         found = [
             as_entry(spec, network, held)
             for spec in self._sets(Role.BLOCK)
             for network, held in self.state.live(spec.name, self.now)
         ]
-        return sorted(found, key=lambda entry: entry.block[:3])
+        return sorted(found, key=lambda entry: (len(entry.block.network.packed), entry.block[:3]))
 
     def chain_dict(self) -> dict[str, Any]:
         present = {family: self.state.chains[family] for family in self.families}
