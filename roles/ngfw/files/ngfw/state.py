@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -88,6 +89,7 @@ class State:
         self.directory = directory
         self._report = report
         self._lock = -1
+        self._spare = -1
 
     def lock(self) -> None:
         """Make this the only watcher on the directory until the process ends. Raises StateError."""
@@ -115,6 +117,9 @@ class State:
         self._lock = descriptor
 
     def unlock(self) -> None:
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -129,11 +134,14 @@ class State:
 
     def announce(self, intent: Intent) -> None:
         """Write `pending`. Raises OSError."""
-        self._replace(PENDING, intent.encode())
+        spare, self._spare = self._spare, -1
+        self._replace(PENDING, intent.encode(), spare)
 
     def commit(self) -> None:
         """All effects of the announced batch are there: reading goes on after it. Raises OSError."""
         os.replace(self.directory / PENDING, self.directory / CURSOR)
+        with suppress(OSError):  # made now, where nobody waits for it, the next announcement is quicker
+            self._spare = self._spare if self._spare >= 0 else _create(self.directory / f"{PENDING}.new")
 
     def move(self, positions: dict[str, Any]) -> None:
         """Move the cursor over lines that had no effect. Raises OSError."""
@@ -156,16 +164,20 @@ class State:
             )
             return None
 
-    def _replace(self, name: str, data: bytes) -> None:
+    def _replace(self, name: str, data: bytes, spare: int = -1) -> None:
         path = self.directory / name
         fresh = self.directory / f"{name}.new"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        descriptor = spare if spare >= 0 else _create(fresh)
         try:
             while data:
                 data = data[os.write(descriptor, data) :]
         finally:
             os.close(descriptor)
         os.replace(fresh, path)
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
 
 
 def holder(directory: Path) -> int | None:
