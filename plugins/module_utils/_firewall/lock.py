@@ -90,11 +90,11 @@ class Lock:
 
     def _share(self) -> None:
         """Give the file its directory's group, so that the watcher's user and root can both lock it."""
-        try:
-            os.fchown(self._descriptor, -1, self.path.parent.stat().st_gid)
+        group, status = self.path.parent.stat().st_gid, os.fstat(self._descriptor)
+        if os.geteuid() == 0 and status.st_gid != group:
+            os.fchown(self._descriptor, -1, group)
+        if status.st_uid == os.geteuid():
             os.fchmod(self._descriptor, 0o660)
-        except PermissionError:
-            pass  # it is somebody else's file, and they have shared it already
 
     @staticmethod
     def _read(descriptor: int) -> tuple[int, int]:

@@ -184,23 +184,26 @@ class Planner:
     # --- whitelist ---------------------------------------------------------------------------------------------
 
     def whitelist_add(self, items: Iterable[WhitelistItem]) -> None:
-        """Plan whitelist entries; a new comment replaces the old one, the last of an address counts."""
+        """Plan whitelist entries; a new comment replaces the old one, the last of an address counts.
+
+        What is in the configuration belongs to it, whoever added it first.
+        """
         for item in {item.network: item for item in items}.values():
             network = item.network
             name = allow_set(self._chain, network.family).name
-            wanted = Held(None, guard_note(self._origin, item.comment))
-            present = self.state.held(name, network, self.now) or self.plan.add.get(name, {}).get(network)
-            if present is not None:
-                origin, comment = guard_comment(present.comment)
-                same = comment == guard_text(item.comment) or not item.comment
-                if same and (self._origin is not Origin.CONFIG or origin is Origin.CONFIG):
+            wanted = WhitelistEntry(network, guard_text(item.comment), self._origin)
+            held = self.state.held(name, network, self.now)
+            if held is not None:
+                origin, comment = guard_comment(held.comment)
+                present = WhitelistEntry(network, comment, origin)
+                owner = Origin.CONFIG if Origin.CONFIG in (origin, self._origin) else origin
+                wanted = WhitelistEntry(network, wanted.comment or comment, owner)
+                if wanted == present:
                     self.result.kept.append(item)
                     continue
-                if origin is Origin.CONFIG:
-                    wanted = Held(None, guard_note(Origin.CONFIG, item.comment))
-                self.result.removed.append(WhitelistEntry(network, comment, origin))
-            self.plan.add.setdefault(name, {})[network] = wanted
-            self.result.added.append(WhitelistEntry(network, item.comment, guard_comment(wanted.comment)[0]))
+                self.result.removed.append(present)
+            self.plan.add.setdefault(name, {})[network] = Held(None, guard_note(wanted.origin, wanted.comment))
+            self.result.added.append(wanted)
 
     def whitelist_remove(self, networks: Iterable[Network]) -> None:
         """Plan the end of exactly these whitelist entries."""
