@@ -87,11 +87,11 @@ def test_a_hundred_thousand_entries(lab, firewall):
 @pytest.mark.feature("C7")
 def test_no_packet_passes_while_a_list_is_exchanged(lab, firewall):
     fixed = "203.0.113.7"
-    lists = [netset(fixed, *(f"203.{n}.{m}.1" for m in range(256))) for n in (1, 2)]
+    lists = [netset(fixed, *(f"203.{n}.{m >> 8}.{m & 255}" for m in range(4000))) for n in (1, 2)]
     firewall.blocklist("list", lists[0], SOURCE)
 
     with lab.flood(fixed, HOST) as flood:
-        for turn in range(1, 6):
+        for turn in range(1, 9):
             firewall.blocklist("list", lists[turn % 2], SOURCE)
             flood.goes_on()
 

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+pytest.importorskip("ansible", reason="downloads use ansible.module_utils.urls")
+
+from ansible_collections.reflex.ngfw.plugins.module_utils import _download
+from ansible_collections.reflex.ngfw.plugins.module_utils._download import Download
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network, to_key
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import InvalidInput
+
+IN_FORCE = {"NGFW.mine.s4": {to_key(parse_network("203.0.113.7"))}}
+OTHER = {"NGFW.mine.s4": {to_key(parse_network("203.0.113.8"))}}
+STAMP = "Tue, 02 Sep 2025 11:24:45 GMT"
+
+
+@pytest.fixture(autouse=True)
+def state_directory(tmp_path, monkeypatch):
+    monkeypatch.setattr(_download, "STATE_DIRECTORY", tmp_path / "lists")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return tmp_path / "lists"
+
+
+@pytest.fixture
+def server():
+    """Serves one list with an ETag and a date; `server.requests` has the conditions it was asked under."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            conditions = (self.headers.get("If-None-Match"), self.headers.get("If-Modified-Since"))
+            self.server.requests.append(conditions)
+            status = 304 if conditions[0] == '"one"' and self.server.status == 200 else self.server.status
+            self.send_response(status)
+            self.send_header("ETag", '"one"')
+            self.send_header("Last-Modified", STAMP)
+            body = b"" if status == 304 else self.server.body
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments):
+            pass
+
+    served = HTTPServer(("127.0.0.1", 0), Handler)
+    served.requests, served.status, served.body = [], 200, b"203.0.113.7\n"
+    served.url = f"http://127.0.0.1:{served.server_port}/list.netset"
+    thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield served
+    served.shutdown()
+    thread.join()
+    served.server_close()
+
+
+def fetched(server, in_force=IN_FORCE, *, url=None, request="limits"):
+    """Fetch, and remember if there was anything new."""
+    download = Download("NGFW", "mine", url or server.url, request)
+    text = download.fetch(in_force)
+    if text is not None:
+        download.remember(IN_FORCE)
+    return text
+
+
+def test_a_list_is_fetched_once_and_then_only_asked_about(server):
+    assert fetched(server) == "203.0.113.7\n"
+    assert fetched(server) is None
+
+    assert server.requests == [(None, None), ('"one"', STAMP)]
+
+
+def test_a_304_counts_only_if_the_kernel_still_has_that_list(server):
+    fetched(server)
+
+    assert fetched(server, OTHER) == "203.0.113.7\n"
+    assert fetched(server, {}) == "203.0.113.7\n"
+    assert server.requests == [(None, None)] * 3
+
+
+@pytest.mark.parametrize("change", [{"request": "other limits"}, {"url": "?other"}])
+def test_another_request_is_fetched_anew(server, change):
+    fetched(server)
+
+    if "url" in change:
+        change = {"url": server.url + change["url"]}
+    assert fetched(server, **change) == "203.0.113.7\n"
+    assert server.requests[1] == (None, None)
+
+
+def test_what_is_remembered_may_be_damaged_or_forgotten(server, state_directory):
+    fetched(server)
+    (file,) = state_directory.iterdir()
+    file.write_text("{", encoding="utf-8")
+    assert fetched(server) == "203.0.113.7\n"
+
+    Download("NGFW", "mine", server.url, "limits").forget()
+    assert not file.exists()
+    Download("NGFW", "mine", server.url, "limits").forget()
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_an_answer_that_is_an_error_keeps_the_old_list(server, status):
+    fetched(server)
+    server.status = status
+
+    with pytest.raises(InvalidInput, match=f"{server.url} answered {status} .*the old list stays"):
+        fetched(server)
+
+
+def test_a_server_that_is_not_there():
+    with pytest.raises(InvalidInput, match=r"cannot be fetched: .*the old list stays"):
+        Download("NGFW", "mine", "http://127.0.0.1:9/list", "limits").fetch({})
+
+
+def test_a_list_that_is_too_large(server, monkeypatch):
+    monkeypatch.setattr(_download, "MAX_BYTES", 8)
+
+    with pytest.raises(InvalidInput, match=r"is larger than .*the old list stays"):
+        fetched(server)

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import InvalidInput
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.guards import WhitelistItem
+from ansible_collections.reflex.ngfw.plugins.modules.ngfw_whitelist import items
+
+
+def test_entries_are_addresses_or_dictionaries():
+    assert items(["203.0.113.7/24", {"address": "::1", "comment": "us"}, {"address": "::2", "comment": None}]) == [
+        WhitelistItem(parse_network("203.0.113.0/24"), ""),
+        WhitelistItem(parse_network("::1"), "us"),
+        WhitelistItem(parse_network("::2"), ""),
+    ]
+
+
+@pytest.mark.parametrize("entry", [7, None, [], {}, {"comment": "x"}, {"address": "::1", "note": "x"}])
+def test_anything_else_is_refused(entry):
+    with pytest.raises(InvalidInput, match="neither an address nor a dictionary of address and comment"):
+        items(["203.0.113.7", entry])
