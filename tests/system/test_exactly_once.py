@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
+from ipaddress import ip_address
 
 import pytest
 
@@ -114,15 +115,15 @@ def test_killed_at_random(watcher: Watcher, seed: int) -> None:
         burst_until = time.monotonic() + random_.uniform(0.02, 0.25)
         while time.monotonic() < burst_until:
             number = len(addresses)
-            fresh = [
-                f"198.18.{(number + each) // 250}.{(number + each) % 250}" for each in range(random_.randint(1, 40))
-            ]
+            count = random_.randint(1, 40)
+            fresh = [str(ip_address("198.18.0.0") + each) for each in range(number, number + count)]
             watcher.write(*(alert(address, number) for number, address in enumerate(fresh, number)))
             addresses += fresh
             if random_.random() < 0.05:
                 rotations += 1
                 watcher.log.rename(f"{watcher.log}.{rotations}")
                 watcher.log.touch()
+            time.sleep(0.01)  # some 2,000 lines a second, as a busy sensor writes
         watcher.stop(signal.SIGKILL)
         if random_.random() < 0.3:
             for name in ("blocks.log", "alert.log", "alerts.json"):
