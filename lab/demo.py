@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
-from lab import ATTACKER, Lab, LabError, firewall_of_the_machine, stop_on_signals
+from lab import ATTACKER, Lab, LabError, stop_on_signals
 
 ROOT = Path(__file__).resolve().parent.parent
 HOSTS = ("host1", "host2")
@@ -192,6 +192,10 @@ class Demo:
         self.playbook("flush.yml")
         self.check(all(map(self.passes, https)), "after the flush the HTTP attacker reads pages again")
         self.check(not any(map(self.listed, HOSTS)), "no block is left on either host")
+        # Others may change it meanwhile (a container starts): what counts is what names this lab.
+        ours = re.compile(rf"NGFW|{self.lab.prefix}|{re.escape(v4.rsplit('.', 1)[0])}")
+        changes = self.lab.firewall_changes()
+        self.check(not any(map(ours.search, changes)), "the lab has left the machine's own firewall alone")
         return attacks
 
     def serve_a_page(self, host: str) -> None:
@@ -216,7 +220,6 @@ def main() -> int:
     keep = os.environ.get("KEEP", "") not in ("", "0")
     lab = Lab("demo")
     demo = Demo(lab)
-    before = firewall_of_the_machine()
     attacks: list[Attack] = []
     try:
         attacks = demo.run()
@@ -233,7 +236,6 @@ def main() -> int:
         if not keep:
             demo.say("removing the lab")
             lab.down()
-    demo.check(firewall_of_the_machine() == before, "the machine's own firewall is what it was")
     if attacks:
         print(f"\n{table(attacks)}\n")
     if keep:

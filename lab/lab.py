@@ -26,6 +26,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from difflib import ndiff
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Union
@@ -340,7 +341,7 @@ class Lab:
         return subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL).returncode == 0
 
     def down(self) -> None:
-        """Removes every trace of the lab; does nothing if there is none. Says if the machine's firewall changed."""
+        """Removes every trace of the lab; does nothing if there is none."""
         with uninterrupted():
             if shutil.which("podman"):
                 found = podman("ps", "--all", "--quiet", "--filter", f"name=^{self.prefix}-").split()
@@ -354,12 +355,19 @@ class Lab:
                     os.kill(pid, signal.SIGTERM)
             if Path(self.namespace).exists():
                 run(["ip", "netns", "delete", self.prefix])
-            snapshot = self.directory / "firewall"
-            changed = snapshot.exists() and snapshot.read_text() != firewall_of_the_machine()
+            changes = self.firewall_changes()
             for directory in (self.directory, Path("/run") / self.prefix):
                 shutil.rmtree(directory, ignore_errors=True)
-        if changed:
-            say("WARNING: the machine's own firewall was changed while the lab was up (a lab itself never touches it)")
+        for line in changes:
+            say(f"while the lab was up, something changed the machine's own firewall: {line}")
+
+    def firewall_changes(self) -> list[str]:
+        """Lines that came into the machine's own firewall (+) or left it (-) while the lab was up."""
+        snapshot = self.directory / "firewall"
+        if not snapshot.exists():
+            return []
+        before, now = snapshot.read_text().splitlines(), firewall_of_the_machine().splitlines()
+        return [line for line in ndiff(before, now) if line[0] in "+-" and line[2:].strip()]
 
     def _uplinks(self) -> Iterator[int]:
         for path in Path("/proc").glob("[0-9]*/cmdline"):
