@@ -111,7 +111,7 @@ def test_killed_at_random(watcher: Watcher, seed: int) -> None:
     addresses: list[str] = []
     rotations = 0
     watcher.start()
-    for _kill in range(10):
+    for kill in range(10):
         burst_until = time.monotonic() + random_.uniform(0.02, 0.25)
         while time.monotonic() < burst_until:
             number = len(addresses)
@@ -129,7 +129,7 @@ def test_killed_at_random(watcher: Watcher, seed: int) -> None:
             for name in ("blocks.log", "alert.log", "alerts.json"):
                 path = watcher.journals / name
                 if path.exists():
-                    path.rename(path.with_name(f"{name}.{rotations}"))
+                    path.rename(path.with_name(f"{name}.{kill}"))
         watcher.start(wait=random_.random() < 0.7)
     last = "198.51.100.99"
     watcher.write(alert(last))
