@@ -27,6 +27,7 @@ def test_a_block_that_an_operator_lifted_is_a_new_block(lab, staying, block):
 
     result = staying.block([block(ATTACKER, duration=600)])
 
+    assert result.changed
     assert [str(entry.block.network) for entry in result.blocked] == [ATTACKER]
     assert not result.already
     assert not lab.arrives(ATTACKER, HOST)

@@ -307,7 +307,7 @@ class Firewall:
             yield planner
             if prepare:
                 planner.chain(self._hooks)
-            planner.result.changed = planner.plan.changes
+            planner.result.changed |= planner.plan.changes
             if dry_run:
                 return
             rejected = self._kernel.apply(planner.plan, now)
@@ -325,6 +325,7 @@ class Firewall:
             held = planner.fresh(block)
             if self._kernel.claim(block_set(self._chain, block), block.network, held, planner.now):
                 result.blocked.append(Entry(block, self._origin, planner.now, held.expires_at))
+                result.changed = True
             else:
                 result.already.append(block)
 
