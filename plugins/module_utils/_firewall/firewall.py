@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 from . import host, saved
 from .address import FAMILIES, IPV4, IPV6, Key, Network, NetworkSet
-from .entry import Action, Block, Direction, Entry, Origin
+from .entry import Action, Block, Direction, Entry, Origin, valid_rule_name
 from .errors import InvalidInput, KernelError, SetMissing
 from .guards import Guard, Guards, WhitelistItem
 from .info import GATHER, Info
@@ -27,6 +27,8 @@ from .runner import Runner, SystemRunner
 from .state import State, as_entry
 
 RUN_DIRECTORY = Path("/run/ngfw")
+
+_SCOPES = ("blocks", "blocklists", "whitelist")
 
 
 class Firewall:
@@ -253,6 +255,11 @@ class Firewall:
         self, *, scope: Sequence[str] = ("blocks",), rule_name: str | None = None, dry_run: bool = False
     ) -> Result:
         """Lift all blocks, or those of one rule, and empty whatever else is in `scope`; chain and jumps stay."""
+        _in_order(scope, _SCOPES, "scope")
+        if rule_name is not None:
+            valid_rule_name(rule_name)
+            if "blocks" not in scope:
+                raise InvalidInput(f"rule_name '{rule_name}' names blocks only; add blocks to scope, or leave it out")
         with self._planning(dry_run) as planner:
             if "blocks" in scope:
                 self._read_blocks(planner.state)
