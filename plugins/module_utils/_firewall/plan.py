@@ -4,9 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from .address import Key, Network, NetworkSet
-from .entry import Action, Block, Direction, Entry, Note, Origin, decode_comment, encode_comment
+from .entry import (
+    Action,
+    Block,
+    Direction,
+    Entry,
+    Note,
+    Origin,
+    decode_comment,
+    encode_comment,
+    valid_burst,
+    valid_rate,
+)
 from .errors import InvalidInput
 from .guards import Guards, WhitelistEntry, WhitelistItem, guard_comment, guard_note, guard_text
 from .iptables import ChainState, jumps_are_right, render_absent, render_present, same_rules
@@ -279,7 +291,8 @@ class Planner:
         for rule in present.rules:
             spec = next((s for word in rule if (s := parse_set_name(self._chain, word))), None)
             if spec is not None and spec.label and spec.role is Role.BLOCK:
-                found[spec.name] = _parameters_of(rule)
+                with suppress(ValueError):  # a rule that somebody else edited is not needed to be understood
+                    found[spec.name] = _parameters_of(rule)
         found.update(self.state.parameters)
         sets = {**self.state.sets, **{spec.name: spec for spec in self.plan.create}}
         for name, entries in self.plan.add.items():
@@ -393,11 +406,10 @@ def _is_ours(chain: str, rule: Rule) -> bool:
 
 
 def _parameters_of(rule: Rule) -> str:
-    """`RATE/BURST` or the prefix that a log or rate rule of ours was made with."""
+    """`RATE/BURST` or the prefix that a log or rate rule of ours was made with; raises ValueError."""
     values = dict(zip(rule, rule[1:]))
     if "--hashlimit-above" in values:
-        rate = values["--hashlimit-above"].replace("/sec", "/second").replace("/min", "/minute")
-        return f"{rate}/{values.get('--hashlimit-burst', '5')}"
+        return f"{valid_rate(values['--hashlimit-above'])}/{valid_burst(int(values.get('--hashlimit-burst', '5')))}"
     return values.get("--log-prefix", "")
 
 

@@ -695,3 +695,15 @@ def test_comments_that_others_wrote_into_our_sets_stop_nothing():
     assert len(result.unblocked) == len(Action)
     assert any("--hashlimit-above 10/min" in rule for rule in paper.rules(IPV4))
     assert any("--log-prefix" in rule for rule in paper.rules(IPV4))
+
+
+def test_a_rate_rule_that_others_edited_stops_nothing():
+    paper = Paper()
+    paper.ask(block_request([Block(ATTACKER, Action.RATE_LIMIT, duration=60)]))
+    time_passes(paper)  # the set is empty now, so only the rule could tell its parameters
+    chain = paper.tables[IPV4][CHAIN]
+    chain[:] = [rule.replace("--hashlimit-above 10/min", "--hashlimit-above 10kb/s") for rule in chain]
+
+    paper.ask(lambda planner: None)
+
+    assert not any("10kb/s" in rule for rule in paper.rules(IPV4))
