@@ -241,20 +241,19 @@ WANTED = b"one\ntwo\ntwo\nthree\n"
 
 @pytest.mark.feature("A2")
 @pytest.mark.parametrize(
-    ("present", "complete", "rest"),
+    ("present", "rest"),
     [
-        (b"", True, WANTED),
-        (b"one\n", True, b"two\ntwo\nthree\n"),
-        (b"one\nsomebody else\ntwo\n", True, b"two\nthree\n"),
-        (WANTED, True, b""),
-        (WANTED + b"later\n", True, b""),
-        (b"one\ntw", True, b"o\ntwo\nthree\n"),
-        (b"one\ntw", False, b"two\ntwo\nthree\n"),
-        (b"one\nsomebody's ha", True, b"\ntwo\ntwo\nthree\n"),
+        (b"", WANTED),
+        (b"one\n", b"two\ntwo\nthree\n"),
+        (b"one\nsomebody else\ntwo\n", b"two\nthree\n"),
+        (WANTED, b""),
+        (WANTED + b"later\n", b""),
+        (b"one\ntw", b"o\ntwo\nthree\n"),
+        (b"one\nsomebody's ha", b"\ntwo\ntwo\nthree\n"),
     ],
 )
-def test_missing_is_what_is_not_there(present: bytes, complete: bool, rest: bytes) -> None:
-    assert missing(WANTED, present, complete=complete) == rest
+def test_missing_is_what_is_not_there(present: bytes, rest: bytes) -> None:
+    assert missing(WANTED, present) == rest
 
 
 def test_since_finds_a_rotated_file(journal: Journal, tmp_path: Path) -> None:

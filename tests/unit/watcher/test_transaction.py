@@ -180,6 +180,38 @@ def test_killed_after_any_step_the_next_start_finishes(setup: Setup, step: str, 
     assert setup.transaction.resume() is False
 
 
+@pytest.mark.feature("A2", "E3")
+@pytest.mark.parametrize("name", [ALERT_LOG, BLOCKS_LOG, ALERTS_JSON])
+@pytest.mark.parametrize("cut", [0, 1, 60, 150, 400])
+def test_killed_again_and_again_while_logs_are_rotated(setup: Setup, name: str, cut: int) -> None:
+    def kill(reached: str) -> None:
+        if reached == "journaled":
+            raise KilledError
+
+    setup.after = kill
+    with pytest.raises(KilledError):
+        setup.run(batch(decision(A), decision(B, Outcome.SKIPPED), decision(C)))
+    path = setup.directory / "log" / name
+    for turn in range(3):
+        path.write_bytes(path.read_bytes()[: -cut or None])
+        path.rename(f"{path}.{turn}")
+        setup.restart()
+        with pytest.raises(KilledError):
+            setup.transaction.resume()
+    setup.after = setup.steps.append
+    setup.restart()
+    assert setup.transaction.resume()
+    lines: dict[str, list[str]] = {each: [] for each in (ALERT_LOG, BLOCKS_LOG, ALERTS_JSON)}
+    for each, known in lines.items():
+        for old in sorted((setup.directory / "log").glob(f"{each}*")):
+            # What was cut off in a file that is rotated away is no line.
+            known += old.read_text().split("\n")[:-1]
+    assert sorted(line.split()[3] for line in lines[BLOCKS_LOG]) == [A, C]
+    assert sorted(line.split()[3] for line in lines[ALERT_LOG]) == [A, B, C]
+    assert sorted(json.loads(line)["ip"] for line in lines[ALERTS_JSON]) == [A, B, C]
+    assert setup.kernel.held == {A, C}
+
+
 @pytest.mark.feature("A2")
 def test_what_others_wrote_between_is_not_taken_for_ours(setup: Setup) -> None:
     def kill(reached: str) -> None:

@@ -209,22 +209,30 @@ def encoded(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def missing(wanted: bytes, present: bytes, *, complete: bool) -> bytes:
-    """What of the lines `wanted` does not stand in `present`, where they were written in order, others between them.
+def found(wanted: bytes, present: bytes) -> int:
+    """How many of the lines `wanted` stand in `present`, where they were written in order, others between them."""
+    lines = _lines(wanted)
+    count = 0
+    for line in _lines(present):
+        if count < len(lines) and line == lines[count]:
+            count += 1
+    return count
 
-    A last line that was cut off is completed, if `complete`; otherwise it is returned whole.
-    """
-    lines = [line + b"\n" for line in wanted.split(b"\n")[:-1]]
-    found, rest = 0, b""
-    for line in present.split(b"\n")[:-1]:
-        if found < len(lines) and line + b"\n" == lines[found]:
-            found += 1
+
+def missing(wanted: bytes, present: bytes) -> bytes:
+    """What of the lines `wanted` does not stand in `present`; a last line of it that was cut off is completed."""
+    lines = _lines(wanted)
+    count = found(wanted, present)
     fragment = present[present.rfind(b"\n") + 1 :]
-    if fragment and complete:
-        torn = found < len(lines) and lines[found].startswith(fragment)
-        rest = lines[found][len(fragment) :] if torn else b"\n"
-        found += torn
-    return rest + b"".join(lines[found:])
+    if not fragment:
+        return b"".join(lines[count:])
+    if count < len(lines) and lines[count].startswith(fragment):
+        return b"".join(lines[count:])[len(fragment) :]
+    return b"\n" + b"".join(lines[count:])
+
+
+def _lines(data: bytes) -> list[bytes]:
+    return [line + b"\n" for line in data.split(b"\n")[:-1]]
 
 
 def _siblings(path: Path) -> list[Path]:
@@ -348,11 +356,15 @@ class Journal:
         if data:
             self._files[name].append(data)
 
+    def mark(self, name: str) -> Mark | None:
+        """Where one file ends now; None while it cannot be written."""
+        return self._files[name].mark()
+
     def since(self, name: str, mark: Mark | None) -> tuple[bytes, bool]:
-        """What was added to a file after `mark`, and whether the file still has its name (it may have been rotated)."""
+        """What was added to a file after `mark`, and whether it is still the file of that name (and not rotated or lost)."""
         path = self._files[name].path
         if mark is None:
-            return b"", True
+            return b"", False
         for candidate in (path, *_siblings(path)):
             try:
                 with candidate.open("rb") as stream:
@@ -362,7 +374,7 @@ class Journal:
                         return stream.read(), candidate == path
             except OSError:
                 continue
-        return b"", True
+        return b"", False
 
     def reopen(self) -> None:
         """Open all files anew, as after a rotation."""

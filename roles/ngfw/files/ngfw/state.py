@@ -3,7 +3,7 @@
 
 A batch is announced in `pending` before it has any effect; when all effects are there, `pending` becomes `cursor`.
 Both are one JSON object and replaced by rename, so a reader finds the old or the new one, never a part.
-Format of both: {version, written_at, positions, alerts, items, marks}; of a cursor only `positions` matters.
+Format of both: {version, written_at, settled, positions, alerts, items, marks}; of a cursor only `positions` matters.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Intent:
     """A batch that is decided: where reading goes on after it, and all its effects.
 
     `alerts` is the text for alert.log, which does not depend on the kernel. `marks` says where each journal ended
-    before; None: it could not be written. `written_at` is in epoch seconds.
+    before; None: it could not be written. `written_at` is in epoch seconds. `settled`: the kernel has answered, and
+    the lines say what it did.
     """
 
     positions: dict[str, Any]
@@ -57,6 +58,7 @@ class Intent:
     items: list[Item]
     marks: dict[str, Mark | None]
     written_at: float
+    settled: bool = False
 
     def encode(self) -> bytes:
         """JSON, ASCII only."""
@@ -64,6 +66,7 @@ class Intent:
             {
                 "version": VERSION,
                 "written_at": self.written_at,
+                "settled": self.settled,
                 "positions": self.positions,
                 "alerts": self.alerts,
                 "items": [[_block_fields(item.block), *item.lines] for item in self.items],
@@ -78,7 +81,8 @@ class Intent:
         fields = _object(data)
         marks = {name: None if mark is None else Mark(*map(int, mark)) for name, mark in fields["marks"].items()}
         items = [Item(_block(block), Lines(str(text), str(record))) for block, text, record in fields["items"]]
-        return cls(_positions(fields), str(fields["alerts"]), items, marks, float(fields["written_at"]))
+        moment, settled = float(fields["written_at"]), bool(fields["settled"])
+        return cls(_positions(fields), str(fields["alerts"]), items, marks, moment, settled)
 
 
 class State:

@@ -8,6 +8,7 @@ changes nothing that is there, and of the journals' text only what is missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from .firewall.entry import Block, Entry
@@ -21,6 +22,7 @@ from .journal import (
     alert_line,
     decision_lines,
     encoded,
+    found,
     local_time,
     missing,
     refused_lines,
@@ -162,22 +164,25 @@ class Transaction:
         intent = self._state.pending()
         if intent is None:
             return False
-        texts = {name: encoded(text) for name, text in _texts(intent).items()}
-        added = {name: self._journal.since(name, intent.marks.get(name)) for name in texts}
+        added = {name: self._journal.since(name, intent.marks.get(name)) for name in _texts(intent)}
         age = self._clock() - intent.written_at
-        timely = [item for item in intent.items if not _outdated(item, age)]
-        blocks = [item.block for item in timely if item.block is not None]
-        accepted = self._enforce(blocks)
+        accepted = self._enforce([item.block for item in intent.items if item.block and not _outdated(item, age)])
         self._on_entries(accepted.new.values())
-        if not any(data for data, _named in added.values()):
-            items = [self._resumed(item, accepted, age) for item in intent.items]
-            if items != intent.items:
-                intent = Intent(intent.positions, intent.alerts, items, intent.marks, intent.written_at)
-                self._announce(intent)
-                texts = {name: encoded(text) for name, text in _texts(intent).items()}
-        for name, text in texts.items():
-            present, named = added[name]
-            self._journal.append_bytes(name, missing(text, present, complete=named))
+        before = intent
+        if not intent.settled and not any(data for data, _named in added.values()):
+            intent = replace(intent, items=[self._resumed(item, accepted, age) for item in intent.items])
+        for name, (data, named) in added.items():
+            if not named:
+                # It was rotated: what stands in the old file is done, and the new one counts from its present end.
+                marks = {**intent.marks, name: self._journal.mark(name)}
+                intent = replace(_without(intent, name, data), marks=marks)
+                added[name] = (b"", True)
+        if intent != before:
+            intent = replace(intent, settled=True)
+            self._announce(intent)
+        for name, text in _texts(intent).items():
+            self._journal.append_bytes(name, missing(encoded(text), added[name][0]))
+        self._after("journaled")
         self._commit()
         return True
 
@@ -259,7 +264,7 @@ class Transaction:
                 self._succeeded(again, now)
         if items == intent.items:
             return intent
-        agreed = Intent(intent.positions, intent.alerts, items, intent.marks, intent.written_at)
+        agreed = replace(intent, items=items, settled=True)
         self._announce(agreed)
         return agreed
 
@@ -278,6 +283,21 @@ def _texts(intent: Intent) -> Mapping[str, str]:
         ALERT_LOG: intent.alerts,
         ALERTS_JSON: "".join(line.record for line in lines),
     }
+
+
+def _without(intent: Intent, name: str, data: bytes) -> Intent:
+    """The intent without the lines of one journal that stand in `data`."""
+    done = found(encoded(_texts(intent)[name]), data)
+    if name == ALERT_LOG:
+        return replace(intent, alerts="".join(f"{line}\n" for line in intent.alerts.split("\n")[done:-1]))
+    items = []
+    for item in intent.items:
+        lines = item.lines
+        if done and (lines.text if name == BLOCKS_LOG else lines.record):
+            done -= 1
+            lines = Lines("", lines.record) if name == BLOCKS_LOG else Lines(lines.text, "")
+        items.append(Item(item.block, lines))
+    return replace(intent, items=items)
 
 
 def _outdated(item: Item, age: float) -> bool:
