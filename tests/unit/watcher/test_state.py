@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Action, Block, Direction
-from ngfw.journal import Lines, Mark
+from ngfw.journal import Mark
 from ngfw.state import CURSOR, PENDING, Intent, Item, State, StateError, holder
+from ngfw.wording import Lines
 
 BLOCK = Block(
     parse_network("2001:db8::/64"),

@@ -19,13 +19,13 @@ from .events.tail import Chunk
 from .firewall.address import parse_network
 from .firewall.duration import format_duration
 from .firewall.host import _SPECIAL
-from .journal import iso_time, quoted
 from .metrics import Metrics
 from .pipeline import Pipeline
 from .policy import Decision, Outcome
 from .recorder import Recorder
 from .rules.engine import Engine
 from .rules.load import RuleSet
+from .wording import iso_time, quoted
 
 MAX_LINE = 1 << 20
 """A longer line is skipped, as the live watcher does."""

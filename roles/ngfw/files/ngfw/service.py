@@ -21,7 +21,7 @@ from .events.tail import Source, Tail
 from .expiry import Expiries
 from .firewall.errors import FirewallError
 from .firewall.watch import LOOK_SECONDS
-from .journal import Journal, ending_lines
+from .journal import Journal
 from .loop import Loop
 from .metrics import Metrics
 from .notify import Notifier
@@ -30,6 +30,7 @@ from .rules.engine import Engine
 from .rules.load import RuleSet
 from .state import State
 from .transaction import Transaction
+from .wording import ending_lines
 from .yamlfile import ConfigError
 
 STATUS_FILE = "status.json"

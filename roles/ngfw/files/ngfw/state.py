@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 
 from .firewall.address import parse_network
 from .firewall.entry import Action, Block, Direction
-from .journal import Lines, Mark
+from .journal import Mark
+from .wording import Lines
 
 VERSION = 1
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from .firewall.duration import format_duration
-from .journal import local_time, quoted
 from .service import STATUS_FILE
 from .state import holder
+from .wording import local_time, quoted
 
 
 def read_status(directory: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .firewall.duration import format_duration
-from .journal import quoted
+from .wording import quoted
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

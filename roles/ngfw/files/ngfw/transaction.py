@@ -13,24 +13,12 @@ from typing import Any, Protocol
 
 from .firewall.entry import Block, Entry
 from .firewall.errors import FirewallError, InvalidInput
-from .journal import (
-    ALERT_LOG,
-    ALERTS_JSON,
-    BLOCKS_LOG,
-    Journal,
-    Lines,
-    alert_line,
-    decision_lines,
-    encoded,
-    found,
-    local_time,
-    missing,
-    refused_lines,
-)
+from .journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, Journal, encoded, found, missing
 from .metrics import Metrics
 from .pipeline import Batch
 from .policy import Decision, Outcome
 from .state import Intent, Item, State
+from .wording import Lines, alert_line, decision_lines, local_time, refused_lines
 
 PATIENCE = 3
 """After this many failures of a whole pass its blocks are tried one by one, so that one bad block stops no other."""
