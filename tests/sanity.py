@@ -52,6 +52,28 @@ def prepare_home() -> Path:
     return home
 
 
+def run(command: list[str], collection: Path, environment: dict[str, str]) -> int:
+    """Shows which test runs and what it found; all of the output, pip's too, is in .cache/sanity/log."""
+    telling = re.compile(r"Running sanity test|ERROR|FATAL|See documentation")
+    with (
+        (WORK / "log").open("w", encoding="utf-8") as log,
+        subprocess.Popen(
+            command,
+            cwd=collection,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process,
+    ):
+        for line in process.stdout or ():
+            log.write(line)
+            if telling.match(line):
+                print(f"    {line}", end="", flush=True)
+    return process.returncode
+
+
 def outcomes(collection: Path) -> list[Outcome]:
     found: list[Outcome] = []
     for path in sorted((collection / "tests" / "output" / "junit").glob("ansible-test-sanity-*.xml")):
@@ -74,7 +96,7 @@ def main() -> int:
     # Not below the checkout: ansible-test would ask git about the files and find them ignored.
     with tempfile.TemporaryDirectory(prefix="ngfw-sanity-") as directory:
         collection = install(Path(directory))
-        code = subprocess.call(command, cwd=collection, env=environment, stdin=subprocess.DEVNULL)
+        code = run(command, collection, environment)
         found = outcomes(collection)
     add("sanity", found or [{"name": "ansible-test sanity", "outcome": "failed", "features": []}])
     return code
