@@ -16,8 +16,7 @@ def duration_seconds(duration: object) -> int:
     if isinstance(duration, bool) or not isinstance(duration, (str, int)):
         raise FilterTypeError(f"{shown(duration)} is not a duration; write a text such as 45s, 30m or 1h30m")
     try:
-        # ansible-core's own kinds of numbers carry where they came from; the library knows plain ones
-        return parse_duration(duration if isinstance(duration, str) else int(duration))
+        return parse_duration(duration)
     except DurationError as error:
         raise AnsibleFilterError(str(error)) from None
 

@@ -21,7 +21,7 @@ def parse_duration(text: object, *, longest: int | None = None) -> int:
 
     Raises DurationError for anything else, a bare number included, and for more than `longest` seconds.
     """
-    if text == "0" or (type(text) is int and text == 0):
+    if text == "0" or (isinstance(text, int) and not isinstance(text, bool) and text == 0):
         return 0
     if not isinstance(text, str) or not _WHOLE.fullmatch(text):
         raise DurationError(f"'{str(text)[:60]}' is not a duration; {_HINT}, or 0 for permanent")
