@@ -302,6 +302,12 @@ class Watcher:
     def decisions(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.lines("alerts.json")]
 
+    def counters(self) -> dict[str, Any]:
+        """What the watcher last wrote of its counters."""
+        path = self.state / "status.json"
+        found: dict[str, Any] = json.loads(path.read_text())["counters"] if path.exists() else {}
+        return found
+
     def output(self) -> str:
         return (self.directory / "output").read_text()
 

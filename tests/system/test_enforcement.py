@@ -176,9 +176,10 @@ def test_a_flood_of_one_offender_is_one_block(watcher: Watcher) -> None:
     for _ in range(20):
         watcher.write(*(alert("198.51.100.7", number) for number in range(100)))
     watcher.write(alert("198.51.100.8"))
-    wait_until(lambda: len(watcher.lines("blocks.log")) == 2)
+    wait_until(lambda: len(watcher.lines("alerts.json")) == 2)
+    assert [line.split()[3] for line in watcher.lines("blocks.log")] == ["198.51.100.7", "198.51.100.8"]
     assert [each["ip"] for each in watcher.decisions()] == ["198.51.100.7", "198.51.100.8"]
-    wait_until(lambda: len(watcher.lines("alert.log")) == 2001)
+    assert len(watcher.lines("alert.log")) == 2001
 
 
 @pytest.mark.feature("C12")

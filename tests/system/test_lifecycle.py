@@ -199,6 +199,27 @@ def test_full_disks_stop_no_enforcement(watcher: Watcher) -> None:
             subprocess.run(["umount", "-l", str(directory)], check=True)
 
 
+COUNTING = RULES.replace("severity: high", "severity: high\n    threshold: 3\n    threshold_window: 60")
+
+
+@pytest.mark.feature("F3", "A2")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+def test_thresholds_survive_a_restart(watcher: Watcher, number: signal.Signals) -> None:
+    watcher.rules.write_text(COUNTING)
+    watcher.start()
+    watcher.write(alert("198.51.100.1"), alert("198.51.100.1"), alert("198.51.100.2"))
+    wait_until(lambda: watcher.counters().get("ngfw_events_total") == {"alert": 3})
+    if number is signal.SIGHUP:
+        watcher.reload()
+    else:
+        watcher.stop(number)
+        watcher.start()
+    watcher.write(alert("198.51.100.1"), alert("198.51.100.2"))
+    wait_until(lambda: watcher.lines("alerts.json"))
+    assert watcher.blocked() == {"198.51.100.1"}
+    assert len(watcher.lines("alert.log")) == 1
+
+
 @pytest.mark.feature("D6")
 def test_a_damaged_cursor_is_put_aside(watcher: Watcher) -> None:
     watcher.start()

@@ -16,7 +16,6 @@ from ngfw.metrics import Metrics
 from ngfw.pipeline import Batch, Pipeline
 from ngfw.policy import Outcome
 from ngfw.recorder import Recorder
-from ngfw.rules.engine import Engine
 from ngfw.rules.load import parse_rules
 
 NOW = 1_756_812_285.0
@@ -78,9 +77,12 @@ class Setup:
         self.said: list[str] = []
         self.recorder = Recorder()
         self.recorder.guard_by(whitelist=[parse_network(text) for text in whitelist.split()], protected={})
-        engine = Engine(parse_rules(rules.encode(), "test.yml"))
         self.pipeline = Pipeline(
-            config or Config.default(), engine, self.recorder, metrics=self.metrics, report=self.said.append
+            config or Config.default(),
+            parse_rules(rules.encode(), "test.yml"),
+            self.recorder,
+            metrics=self.metrics,
+            report=self.said.append,
         )
 
     def feed(self, *data: bytes, now: float | None = NOW, format: str = "eve", discarded: int = 0) -> Batch:  # noqa: A002
@@ -272,3 +274,36 @@ def test_an_error_of_our_own_costs_one_line_only(setup: Setup, monkeypatch: pyte
     assert [decision.ip for decision in batch.decisions] == ["203.0.113.1", "203.0.113.2"]
     assert setup.metrics.lines_invalid == 1
     assert "KeyError" in setup.said[0]
+
+
+def ssh(source: str, at: float) -> bytes:
+    return alert(source, at=at, event_type="ssh", dest_port=22)
+
+
+@pytest.mark.feature("F3")
+def test_what_was_counted_before_a_restart_counts_again_without_effect() -> None:
+    setup = Setup(RULES + SLOW)
+    before = ssh("203.0.113.7", NOW - 500) * 2 + ssh("203.0.113.8", NOW - 9) * 2 + alert("203.0.113.9", at=NOW - 8)
+    setup.pipeline.recall([Chunk("eve", "eve.json", before + b"torn\n", 0)])
+    assert setup.metrics.to_dict() == Metrics().to_dict()
+    assert setup.said == []
+    assert outcomes(setup.feed(ssh("203.0.113.7", NOW))) == []
+    assert outcomes(setup.feed(ssh("203.0.113.8", NOW))) == [("new", "block", "203.0.113.8")]
+
+
+def test_a_window_is_cleared_by_the_hit_of_the_run_before() -> None:
+    setup = Setup(RULES + SLOW)
+    setup.pipeline.recall([Chunk("eve", "eve.json", ssh("203.0.113.8", NOW - 9) * 3, 0)])
+    assert outcomes(setup.feed(ssh("203.0.113.8", NOW))) == []
+
+
+@pytest.mark.feature("F3")
+def test_addresses_of_one_ipv6_network_are_counted_as_one_source() -> None:
+    setup = Setup(RULES + SLOW, whitelist="2001:db8:b::99")
+    rotating = b"".join(ssh(f"2001:db8:a::{number}", NOW) for number in range(1, 4))
+    assert outcomes(setup.feed(rotating)) == [("new", "block", "2001:db8:a::/64")]
+    apart = b"".join(ssh(f"2001:db8:a:{number}::1", NOW) for number in range(1, 4))
+    assert outcomes(setup.feed(apart)) == []
+    # Where a whole network would not be blocked, its hosts are sources of their own.
+    neighbours = b"".join(ssh(f"2001:db8:b::{number}", NOW) for number in range(1, 4))
+    assert outcomes(setup.feed(neighbours)) == []

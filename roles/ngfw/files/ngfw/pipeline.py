@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 from .config import Config
 from .events import eve, fastlog
 from .events.event import Event, LineError
-from .events.offender import resolve
+from .events.offender import Resolution, resolve
 from .events.tail import Chunk
-from .firewall.address import Network, NetworkSet
+from .firewall.address import Network, NetworkSet, parse_host
 from .firewall.entry import Action, Block, Direction, Entry, Origin
-from .firewall.errors import FirewallError
+from .firewall.errors import AddressError, FirewallError
 from .metrics import Metrics
-from .policy import Decision, Enforcer, Guard, Outcome, Terms, decide
+from .policy import Decision, Enforcer, Guard, Outcome, Terms, decide, widened
 from .rules.engine import Engine
+from .rules.load import RuleSet
 
 REPEAT_SECONDS = 60.0
 """A skip of the same address, rule and reason is one line in this time."""
@@ -48,7 +49,7 @@ class Pipeline:
     def __init__(
         self,
         config: Config,
-        engine: Engine,
+        rules: RuleSet,
         enforcer: Enforcer,
         *,
         own: Iterable[Network] = (),
@@ -57,8 +58,11 @@ class Pipeline:
     ) -> None:
         """`own` are the host's addresses beside `home_net`; `report` is told the first bad line of each kind."""
         self.metrics = metrics or Metrics()
-        self._engine = engine
+        self._engine = Engine(rules, network_of=self._network_of)
+        self._window = rules.longest_window
+        self._counted = _counted_types(rules)
         self._view = _View(enforcer)
+        self._wide: dict[str, str] = {}
         fail_closed = config.intel.fail_policy == "closed"
         self._terms = Terms(config.ipv6_prefix, config.spoof_guard, fail_closed, config.families)
         self._home_net = config.home_net
@@ -83,6 +87,7 @@ class Pipeline:
         """Decide all lines of the chunks, at the time `now` (epoch seconds), or each at its event's own time."""
         batch = Batch([], [], [])
         self._view.clear()
+        self._wide.clear()
         seen: dict[str, int] = {}
         needs, type_of = self._engine.needs, eve.event_type_of
         for chunk in chunks:
@@ -120,17 +125,71 @@ class Pipeline:
         self._count(seen)
         return batch
 
+    def recall(self, chunks: Iterable[Chunk]) -> None:
+        """Count the lines that were decided by an earlier run, without any effect but the thresholds' counts.
+
+        Of each file only what lies within the longest window before its last line matters.
+        """
+        if not self._counted:
+            return
+        self._wide.clear()
+        files: dict[str, list[Chunk]] = {}
+        for chunk in chunks:
+            files.setdefault(chunk.path, []).append(chunk)
+        for parts in files.values():
+            ends = [_last_time(chunk) for chunk in parts]
+            since = max((end for end in ends if end is not None), default=0.0) - self._window
+            for chunk, end in zip(parts, ends):
+                if end is None or end >= since:
+                    self._recall(chunk, since)
+
+    def _recall(self, chunk: Chunk, since: float) -> None:
+        fast = chunk.format == "fast"
+        for line in chunk.data.split(b"\n"):
+            kind = None if fast else eve.event_type_of(line)
+            if kind is not None and kind.decode("utf-8", "replace") not in self._counted:
+                continue
+            event = _decoded(chunk.format, line)
+            if event is None or event.time is None or event.time < since or event.type not in self._counted:
+                continue
+            self._count_again(event, event.time)
+
+    def _count_again(self, event: Event, time: float) -> None:
+        try:
+            self._resolve(event.record)
+            self._engine.feed(event.type, event.record, time)
+        except FirewallError:
+            raise
+        except Exception:  # it was reported when the line was decided
+            return
+
+    def _resolve(self, record: dict[str, Any]) -> Resolution:
+        """Who is behind the event; the record is told as well."""
+        resolution = resolve(record, self._inside, self._proxies)
+        if resolution.address is not None:
+            record["offender"] = str(resolution.address)
+        else:
+            record.pop("offender", None)
+        return resolution
+
+    def _network_of(self, address: str) -> str:
+        """Whoever can choose addresses from a whole network is counted as one."""
+        found = self._wide.get(address)
+        if found is None:
+            try:
+                found = str(widened(parse_host(address), self._view, self._terms))
+            except AddressError:
+                found = address
+            self._wide[address] = found
+        return found
+
     def _event(self, event: Event, batch: Batch, now: float | None, *, stamped: bool) -> None:
         time, record = event.time, event.record
         if time is None:
             time = self._time if now is None else now
             stamped = False
         self._time = time
-        resolution = resolve(record, self._inside, self._proxies)
-        if resolution.address is not None:
-            record["offender"] = str(resolution.address)
-        else:
-            record.pop("offender", None)
+        resolution = self._resolve(record)
         hits = self._engine.feed(event.type, record, time)
         if not hits:
             return
@@ -244,6 +303,31 @@ class _Repeats:
             return False
         self._young[key] = now
         return True
+
+
+def _counted_types(rules: RuleSet) -> frozenset[str]:
+    """The event types that some rule remembers: it counts them, or another rule waits for its hits."""
+    awaited = {rule.sequence.after for rule in rules if rule.sequence is not None}
+    return frozenset(rule.type for rule in rules if rule.threshold > 1 or rule.name in awaited)
+
+
+def _decoded(log_format: str, line: bytes) -> Event | None:
+    try:
+        return fastlog.decode(line) if log_format == "fast" else eve.decode(line)
+    except LineError:
+        return None
+
+
+def _last_time(chunk: Chunk) -> float | None:
+    """The time of the last line that has one."""
+    end = len(chunk.data)
+    while end > 0:
+        start = chunk.data.rfind(b"\n", 0, end - 1) + 1
+        event = _decoded(chunk.format, chunk.data[start:end])
+        if event is not None and event.time is not None:
+            return event.time
+        end = start
+    return None
 
 
 def _ignore(_text: str) -> None:

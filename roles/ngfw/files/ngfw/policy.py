@@ -113,11 +113,7 @@ def decide(
     if address is None or refusal is not None:
         return _decision(hit, action, direction, address, refusal or "", None, Outcome.SKIPPED)
 
-    network = address
-    if action.target == "offender" and len(address.packed) == 16 and terms.ipv6_prefix < 128:
-        wide = address.widened(terms.ipv6_prefix)
-        if not enforcer.guards_near(wide):
-            network = wide
+    network = widened(address, enforcer, terms) if action.target == "offender" else address
     reason, refusal = _verdict(rule, terms)
     block = Block(
         network,
@@ -140,6 +136,14 @@ def decide(
         if refused is not None:
             return _decision(hit, action, direction, address, refused, None, Outcome.SKIPPED)
     return _decision(hit, action, direction, network, reason, block, outcome)
+
+
+def widened(address: Network, enforcer: Enforcer, terms: Terms) -> Network:
+    """What is blocked in place of an offender: the network around it, where that is IPv6 and holds nobody guarded."""
+    if len(address.packed) == 4 or terms.ipv6_prefix == 128:
+        return address
+    wide = address.widened(terms.ipv6_prefix)
+    return address if enforcer.guards_near(wide) else wide
 
 
 def is_longer(block: Block, than: Block) -> bool:

@@ -23,7 +23,6 @@ from .metrics import Metrics
 from .pipeline import Pipeline
 from .policy import Decision, Outcome
 from .recorder import Recorder
-from .rules.engine import Engine
 from .rules.load import RuleSet
 from .wording import iso_time, quoted
 
@@ -67,7 +66,7 @@ def replay(
     recorder = Recorder()
     special = {parse_network(text): why for text, why in _SPECIAL}
     recorder.guard_by(whitelist=config.whitelist, protected=special)
-    pipeline = Pipeline(config, Engine(rules), recorder, metrics=summary.metrics, report=report)
+    pipeline = Pipeline(config, rules, recorder, metrics=summary.metrics, report=report)
     for path in paths:
         for chunk in chunks(path, log_format):
             for decision in pipeline.process([chunk], now=None).decisions:

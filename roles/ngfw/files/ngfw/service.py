@@ -26,7 +26,6 @@ from .loop import Loop
 from .metrics import Metrics
 from .notify import Notifier
 from .pipeline import Pipeline
-from .rules.engine import Engine
 from .rules.load import RuleSet
 from .state import State
 from .transaction import Transaction
@@ -37,6 +36,9 @@ STATUS_FILE = "status.json"
 
 STEP_BYTES = 1 << 20
 """The most that is read, decided and committed in one go."""
+
+RECALL_BYTES = 8 << 20
+"""The most that is read again of all logs together, so that thresholds go on counting after a restart."""
 
 _STATUS_SECONDS = 1.0
 _CURSOR_SECONDS = 1.0
@@ -124,6 +126,8 @@ class Service:
         self._tail = self._open_tail(positions)
         if positions is None:
             self._move_cursor()  # a kill from here on must not make the next start skip to the end again
+        else:
+            self._recall()
         self._arm_expiry()
         self._arm_alarm()
         if self._notifier.watchdog_seconds is not None:
@@ -344,12 +348,18 @@ class Service:
             positions = self._tail.positions()
             self._close_tail()
             self._tail = self._open_tail(positions)
+        self._recall()
         self._journal.say(f"reloaded: {len(rules)} rules")
         self._warn_without_rules()
 
     def _new_pipeline(self) -> Pipeline:
         managed = replace(self._config, families=self._enforcement.families())
-        return Pipeline(managed, Engine(self._rules), self._enforcement, metrics=self._metrics, report=self._warn)
+        return Pipeline(managed, self._rules, self._enforcement, metrics=self._metrics, report=self._warn)
+
+    def _recall(self) -> None:
+        """Let the thresholds count again what stands in the logs before the cursor."""
+        if self._tail is not None:
+            self._pipeline.recall(self._tail.before(RECALL_BYTES))
 
     # -- reports
 

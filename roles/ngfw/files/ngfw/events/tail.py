@@ -118,9 +118,9 @@ class Tail:
         }
 
     def before(self, limit: int) -> Iterator[Chunk]:
-        """The whole lines that precede the cursor, oldest first, from at most `limit` bytes of each present file."""
+        """The whole lines that precede the cursor, oldest first of each file, from at most `limit` bytes of all."""
         for follower in self._followers.values():
-            for data in follower.before(limit):
+            for data in follower.before(limit // len(self._followers)):
                 yield Chunk(follower.format, follower.path, data, 0)
 
     def lag(self) -> int:
