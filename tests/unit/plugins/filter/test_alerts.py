@@ -19,7 +19,7 @@ from ansible_collections.reflex.ngfw.plugins.filter.alerts import eve_alerts, fa
 from ansible_collections.reflex.ngfw.plugins.plugin_utils import _alerts
 from hypothesis import given
 from hypothesis import strategies as st
-from ngfw import journal
+from ngfw import wording
 from ngfw.events import eve, fastlog
 from ngfw.events.event import Event
 
@@ -193,7 +193,7 @@ def test_a_hundred_thousand() -> None:
 
 @pytest.mark.parametrize("moment", [0, 1.0005, 1795342160.9364, -1.5, 253402300799.9999, 1e9 + 0.9999])
 def test_times_are_written_as_in_the_journal(moment: float) -> None:
-    assert _alerts.iso_time(moment) == journal.iso_time(moment)
+    assert _alerts.iso_time(moment) == wording.iso_time(moment)
 
 
 def test_a_time_beyond_the_calendar() -> None:
@@ -212,7 +212,7 @@ recorded = pytest.mark.parametrize("run", _recorded)
 def as_decoded(event: Event) -> dict[str, Any]:
     record, detail = event.record, event.record["alert"]
     return {
-        "ts": journal.iso_time(event.time),
+        "ts": wording.iso_time(event.time),
         "src_ip": record.get("src_ip"),
         "dest_ip": record.get("dest_ip"),
         "proto": record.get("proto"),
