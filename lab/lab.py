@@ -131,6 +131,9 @@ def image() -> str:
                 if process.returncode:
                     raise LabError("mmdebstrap failed:\n" + "\n".join(lines[-15:]))
                 podman("import", "--quiet", str(tar), name)
+                stale = set(podman("images", "--format", "{{.Repository}}:{{.Tag}}", IMAGE).split()) - {name}
+                if stale:  # one that another lab runs on stays
+                    podman("rmi", *stale, check=False)
             finally:
                 tar.unlink(missing_ok=True)
         probe_podman(name)
