@@ -181,3 +181,23 @@ class Clock:
 def timeout_of(lab, address):
     """The seconds that the kernel has left for an entry."""
     return int(re.search(rf"^{re.escape(address)} timeout (\d+)", lab.run("ipset list NGFW-drop-src4"), re.M).group(1))
+
+
+@pytest.mark.feature("D4")
+def test_sets_are_saved_while_somebody_holds_the_lock(lab, firewall, block, tmp_path):
+    firewall.block([block(ATTACKER)])
+    path = tmp_path / "saved" / "sets"
+    path.parent.mkdir()
+    other = lab.firewall()
+
+    with other._lock:
+        assert firewall.save(path) >= 1
+
+    assert [each.name for each in path.parent.iterdir()] == ["sets"]
+    firewall.flush()
+    assert lab.arrives(ATTACKER, HOST)
+    firewall.restore_sets(path)
+    assert not lab.arrives(ATTACKER, HOST)
+    assert firewall.holds(block(ATTACKER))
+    assert not firewall.holds(block("203.0.113.8"))
+    assert not firewall.holds(block(ATTACKER, action=Action.REJECT))

@@ -206,3 +206,19 @@ def test_answers_of_somebody_elses_sockets_are_not_taken_for_ours(sets):
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER) as quiet:
         quiet.bind((0, 0))
         assert list(sets.headers()) == ["test"]
+
+
+@pytest.mark.parametrize(
+    ("family", "inside", "outside"), [("ipv4", "203.0.113.7", "203.0.113.8"), ("ipv6", "2001:db8::7", "2001:db8::8")]
+)
+def test_what_a_set_matches(sets, family, inside, outside):
+    sets.create("test", family)
+    sets.add("test", [(parse_network(inside), 0, "")])
+
+    assert sets.matches("test", parse_network(inside))
+    assert not sets.matches("test", parse_network(outside))
+
+    sets.add("test", [(parse_network(outside).widened(24), 0, "")])
+    assert sets.matches("test", parse_network(outside))
+    with pytest.raises(SetMissing):
+        sets.matches("missing", parse_network(inside))

@@ -106,6 +106,25 @@ class Firewall:
         held = state.held(spec.name, block.network, self._clock())
         return None if held is None else as_entry(spec, block.network, held)
 
+    def holds(self, block: Block) -> bool:
+        """Whether the kernel holds the entry of that network, action, direction (and rate or prefix) at this moment.
+
+        The kernel itself is asked, whatever a mirror says. For a host a network around it counts as well.
+        """
+        try:
+            return self._sets.matches(block_set(self._chain, block).name, block.network)
+        except SetMissing:
+            return False
+
+    @property
+    def lock_path(self) -> Path:
+        """The file that everybody who changed something has had open for writing."""
+        return self._lock.path
+
+    def changes_by_others(self) -> int | None:
+        """A number that moves when others change something under the lock; None if that cannot be told."""
+        return self._lock.changes_by_others()
+
     def guard(self, network: Network) -> Guard | None:
         """The protected or whitelisted network that wholly covers this one."""
         return self._current_guards(self._kernel.state()).covering(network)
@@ -280,9 +299,11 @@ class Firewall:
     # --- for the next boot -------------------------------------------------------------------------------------
 
     def save(self, path: Path) -> int:
-        """Write what the sets hold to a file; returns the number of entries. Raises OSError too."""
-        with self._lock:
-            return saved.write(path, self._chain, self._sets, self._clock())
+        """Write what the sets hold to a file; returns the number of entries. Raises OSError too.
+
+        Without the lock, so that nobody waits: an entry that comes or goes meanwhile is in the file or is not.
+        """
+        return saved.write(path, self._chain, self._sets, self._clock())
 
     def restore_sets(self, path: Path) -> int:
         """Make the sets what the file says, less what has run out; returns the number of entries. Raises OSError too.

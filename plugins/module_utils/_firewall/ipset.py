@@ -21,7 +21,7 @@ MAX_ELEMENTS = 1048576
 """How many entries a set may hold; a limit only, memory is taken as entries come."""
 
 _SUBSYSTEM = 6 << 8
-_CREATE, _DESTROY, _FLUSH, _SWAP, _LIST, _ADD, _DELETE, _HEADER, _TYPE = 2, 3, 4, 6, 7, 9, 10, 12, 13
+_CREATE, _DESTROY, _FLUSH, _SWAP, _LIST, _ADD, _DELETE, _TEST, _HEADER, _TYPE = 2, 3, 4, 6, 7, 9, 10, 11, 12, 13
 _GENERIC = struct.pack("=BBH", 0, 0, 0)  # nfgenmsg
 _PROTOCOL, _SETNAME, _TYPENAME, _REVISION, _FAMILY, _FLAGS, _DATA, _ADT, _LINENO = 1, 2, 3, 4, 5, 6, 7, 8, 9
 _IP, _CIDR, _TIMEOUT, _CADT_FLAGS, _MAXELEM, _ELEMENTS = 1, 3, 6, 8, 19, 24
@@ -29,7 +29,7 @@ _BYTES, _PACKETS, _COMMENT = 24, 25, 26
 _WITH_COUNTERS, _WITH_COMMENT = 8, 16
 _LIST_HEADERS = 4
 _FIND_TYPE, _BUSY, _REFERENCED, _FULL = 4098, 4100, 4108, 4352
-_IS_THERE = _NOT_THERE = 4103  # IPSET_ERR_EXIST: an entry that is to be added is there, or one to be deleted is not
+_IS_THERE = _NOT_THERE = 4103  # IPSET_ERR_EXIST: an entry to be added is there, or one to be deleted or tested is not
 _NUMBERS = {IPV4: 2, IPV6: 10}  # NFPROTO_IPV4, NFPROTO_IPV6
 _FAMILIES = {number: family for family, number in _NUMBERS.items()}
 _U32 = struct.Struct(">I")
@@ -161,6 +161,17 @@ class IpSets:
             if error.errno == _IS_THERE:
                 return False
             raise _explained(error, f"change the set {name}") from None
+        return True
+
+    def matches(self, name: str, network: Network) -> bool:
+        """Whether the set matches: it holds the network itself or, if that is a host, a network around it."""
+        body = _GENERIC + _PROTOCOL_SIX + attribute(_SETNAME, name.encode() + b"\0")
+        try:
+            self._socket().execute(_SUBSYSTEM | _TEST, body + attribute(_DATA | NESTED, _address(network)))
+        except NetlinkError as error:
+            if error.errno == _NOT_THERE:
+                return False
+            raise _explained(error, f"look into the set {name}") from None
         return True
 
     def fill(self, name: str, members: Iterable[Key]) -> list[Rejected]:

@@ -28,6 +28,7 @@ class Lock:
         namespace = os.stat("/proc/self/ns/net").st_ino
         self.path = directory / f"{chain}-{namespace}.lock"
         self._timeout = timeout
+        self._advanced = 0
         self._descriptor = -1
 
     def __enter__(self) -> Lock:
@@ -68,7 +69,13 @@ class Lock:
         """Count one more change; to be called by the holder before it changes anything."""
         generation = self._read(self._descriptor)[0] + 1
         os.pwrite(self._descriptor, _CONTENT.pack(generation, os.getpid()), 0)
+        self._advanced += 1
         return generation
+
+    def changes_by_others(self) -> int | None:
+        """A number that moves when others make changes, but not with our own; None if that cannot be told."""
+        generation = self.generation()
+        return None if generation is None else generation - self._advanced
 
     def close(self) -> None:
         if self._descriptor >= 0:

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .address import FAMILIES, parse_network, to_key
-from .errors import InvalidInput, KernelError
+from .errors import InvalidInput, KernelError, SetMissing
 from .ipset import IpSets
 from .layout import Role, parse_set_name
 
 VERSION = 1
 
+_LEFT_SECONDS = 3600
 _BESIDE = "+restoring"
 
 
@@ -29,15 +32,32 @@ def write(path: Path, chain: str, sets: IpSets, now: float) -> int:
 
     Raises OSError, and what IpSets raises.
     """
-    fresh = path.with_name(path.name + ".new")
+    descriptor, fresh = tempfile.mkstemp(".new", path.name + ".", path.parent)  # several may be at it
+    try:
+        count = _write(descriptor, chain, sets, now)
+        os.replace(fresh, path)
+    except BaseException:
+        os.unlink(fresh)
+        raise
+    for left in path.parent.glob(f"{path.name}.*.new"):  # by a writer that was killed
+        if left.stat().st_mtime < time.time() - _LEFT_SECONDS:
+            left.unlink()
+    return count
+
+
+def _write(descriptor: int, chain: str, sets: IpSets, now: float) -> int:
     count = 0
-    with fresh.open("w", encoding="utf-8") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, 0o640)
         file.write(json.dumps({"version": VERSION, "chain": chain, "saved_at": now}) + "\n")
         for name in sorted(sets.headers()):
             spec = parse_set_name(chain, name)
             if spec is None or name.endswith("~"):
                 continue
-            found = sets.entries(name)
+            try:
+                found = sets.entries(name)
+            except SetMissing:  # removed meanwhile
+                continue
             count += len(found)
             if spec.role is Role.LIST:
                 line: dict[str, Any] = {"members": [str(entry.network) for entry in found]}
@@ -51,7 +71,6 @@ def write(path: Path, chain: str, sets: IpSets, now: float) -> int:
             file.write(json.dumps({"name": name, "family": spec.family, **line}) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(fresh, path)
     return count
 
 

@@ -153,3 +153,17 @@ def test_a_file_that_cannot_be_opened(tmp_path):
     with pytest.raises(OSError, match="symbolic links"), lock:
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_changes_by_others_move_with_theirs_and_not_with_our_own(tmp_path):
+    ours, theirs = Lock(tmp_path, "NGFW"), Lock(tmp_path, "NGFW")
+    assert ours.changes_by_others() is None  # there is no file yet
+    with ours:
+        ours.advance()
+    before = ours.changes_by_others()
+    with ours:
+        ours.advance()
+    assert ours.changes_by_others() == before
+    with theirs:
+        theirs.advance()
+    assert ours.changes_by_others() == before + 1
