@@ -179,3 +179,19 @@ def test_since_finds_a_rotated_file(journal: Journal, tmp_path: Path) -> None:
     assert journal.since(BLOCKS_LOG, mark) == (b"two\n", False)
     journal.reopen()
     assert journal.since(BLOCKS_LOG, mark) == (b"two\n", False)
+
+
+def test_what_was_added_after_a_mark_is_found_through_rotations(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, echo=lambda text: None)
+    journal.append({ALERTS_JSON: "before\n"})
+    mark = journal.mark(ALERTS_JSON)
+    assert mark is not None
+    for number in range(3):
+        journal.append({ALERTS_JSON: f"after {number}\n"})
+        os.utime(tmp_path / ALERTS_JSON, ns=(number * 10**9, number * 10**9))
+        if number < 2:
+            (tmp_path / ALERTS_JSON).rename(tmp_path / f"{ALERTS_JSON}.{number}")
+            journal.reopen()
+    assert journal.after(ALERTS_JSON, mark) == b"after 0\nafter 1\nafter 2\n"
+    (tmp_path / f"{ALERTS_JSON}.0").unlink()
+    assert journal.after(ALERTS_JSON, mark) == b"after 1\nafter 2\n"

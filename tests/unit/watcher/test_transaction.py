@@ -18,6 +18,7 @@ from ngfw.pipeline import Batch
 from ngfw.policy import Decision, Outcome
 from ngfw.state import State
 from ngfw.transaction import PATIENCE, Transaction
+from ngfw.wording import Lines
 
 NOW = 1_756_812_285.0
 
@@ -348,3 +349,37 @@ def test_an_extension_is_called_so(setup: Setup) -> None:
     assert [line.split()[2] for line in setup.lines(BLOCKS_LOG)] == ["BLOCKED", "EXTENDED"]
     assert [action for action, _ip, _reason in setup.journaled()] == ["block", "extend"]
     assert setup.metrics.blocks_created == 1
+
+
+@pytest.mark.feature("A2")
+@pytest.mark.parametrize("step", ["announced", ""])
+def test_a_note_is_journaled_once_whenever_it_is_killed(setup: Setup, step: str) -> None:
+    lines = [Lines("one\n", '{"n":1}\n'), Lines("", '{"n":2}\n')]
+
+    def kill(at: str) -> None:
+        if at == step:
+            raise KilledError
+
+    setup.after = kill
+    if step:
+        with pytest.raises(KilledError):
+            setup.transaction.note(lines, {"mark": 5})
+    else:
+        setup.transaction.note(lines, {"mark": 5})
+    setup.after = setup.steps.append
+    setup.restart()
+    assert setup.transaction.resume() is bool(step)
+    assert setup.lines(BLOCKS_LOG) == ["one"]
+    assert setup.lines(ALERTS_JSON) == ['{"n":1}', '{"n":2}']
+    assert setup.state.positions() == {"mark": 5}
+
+
+def test_a_note_during_an_open_batch_leaves_that_alone(setup: Setup) -> None:
+    setup.kernel.down = True
+    setup.transaction.begin(batch(decision(A)), {"mark": 1})
+    setup.transaction.note([Lines("one\n", "{}\n")], {"mark": 5})
+    setup.kernel.down = False
+    setup.transaction.finish()
+    assert [line.split()[-1] for line in setup.lines(BLOCKS_LOG)][:1] == ["one"]
+    assert len(setup.lines(BLOCKS_LOG)) == 2
+    assert setup.state.positions() == {"mark": 1}

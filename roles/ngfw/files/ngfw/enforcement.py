@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Union
 
 from .config import Config
+from .events.inotify import CLOSE_WRITE, Inotify
 from .firewall import host
 from .firewall.address import Network, parse_network
 from .firewall.entry import Block, Entry, Origin
@@ -43,6 +45,8 @@ class Enforcement:
             keep_mirror=True,
         )
         self._sets = IpSets()
+        self._others: Inotify | None = None
+        self._seen: int | None = None
         self.standing: Callable[[Block], Entry | None] = self._firewall.standing
         self.guard: Callable[[Network], Guard | None] = self._firewall.guard
         self.guards_near: Callable[[Network], bool] = self._firewall.guards_near
@@ -75,6 +79,32 @@ class Enforcement:
         """All blocks in force."""
         return self._firewall.entries()
 
+    def holds(self, block: Block) -> bool:
+        """Whether the kernel itself holds that entry now."""
+        return self._firewall.holds(block)
+
+    def watch_others(self) -> int:
+        """A descriptor that becomes readable when another writer of the chain has finished. Raises OSError."""
+        self._others = Inotify()
+        self._others.add(str(self._firewall.lock_path), CLOSE_WRITE)
+        self._seen = self._firewall.changes_by_others()
+        return self._others.fileno()
+
+    def others_wrote(self) -> bool:
+        """Whether others changed something under the lock since the last call."""
+        if self._others is not None:
+            self._others.read()
+        before, self._seen = self._seen, self._firewall.changes_by_others()
+        return self._seen != before
+
+    def save(self, path: Path) -> None:
+        """Write what the sets hold to a file, through a connection to the kernel of its own. Raises OSError too."""
+        firewall = Firewall(chain=self._config.chain, families=self._config.families, origin=Origin.WATCHER)
+        try:
+            firewall.save(path)
+        finally:
+            firewall.close()
+
     def active(self) -> int:
         """How many blocks are in force, as the kernel counts them: one that has just ended may be among them."""
         found = 0
@@ -103,6 +133,8 @@ class Enforcement:
         return lifted
 
     def close(self) -> None:
+        if self._others is not None:
+            self._others.close()
         self._sets.close()
         self._firewall.close()
 
@@ -144,7 +176,10 @@ class Rehearsal(Recorder):
         return own_addresses()
 
     def entries(self) -> list[Entry]:
-        return []
+        return [entry for entry in self.all_entries() if not entry.expires_at or entry.expires_at > self._clock()]
+
+    def holds(self, block: Block) -> bool:
+        return True
 
     def lift_own(self) -> list[Entry]:
         return []

@@ -21,6 +21,8 @@ ALERTS_JSON = "alerts.json"
 DECISION_LOGS = (ALERT_LOG, BLOCKS_LOG, ALERTS_JSON)
 """The files that a batch of decisions is written to; daemon.log stands beside them."""
 
+_COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
+
 MAX_HELD_BYTES = 4 << 20
 """What is kept of each file while it cannot be written."""
 
@@ -203,6 +205,17 @@ class Journal:
             except OSError:
                 continue
         return b"", False
+
+    def after(self, name: str, mark: Mark) -> bytes:
+        """All that was added to a log after `mark`, in the files that it was rotated to as well."""
+        data, same = self.since(name, mark)
+        path = self._files[name].path
+        if same or not path.exists():
+            return data
+        files = [(each.stat().st_mtime_ns, each) for each in _siblings(path) if each.suffix not in _COMPRESSED]
+        known = next((moment for moment, each in files if each.stat().st_ino == mark.inode), 0)
+        newer = [each for moment, each in sorted(files) if moment >= known and each.stat().st_ino != mark.inode]
+        return data + b"".join(each.read_bytes() for each in newer)
 
     def reopen(self) -> None:
         """Open all files anew, as after a rotation."""

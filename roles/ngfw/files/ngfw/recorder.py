@@ -57,6 +57,10 @@ class Recorder:
             self._forget(now)
         return entry
 
+    def all_entries(self) -> list[Entry]:
+        """The entries that were not forgotten, ended or not."""
+        return list(self._entries.values())
+
     def in_force(self, now: float) -> int:
         """How many entries have not ended."""
         return sum(entry.expires_at is None or entry.expires_at > now for entry in self._entries.values())

@@ -7,29 +7,31 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import VERSION
+from . import VERSION, expiry
 from .config import Config
-from .enforcement import Alarm, Enforcement, Rehearsal
+from .endings import Endings
+from .enforcement import Enforcement, Rehearsal
 from .events.tail import Source, Tail
-from .expiry import Expiries
+from .firewall.entry import Entry
 from .firewall.errors import FirewallError
-from .firewall.watch import LOOK_SECONDS
-from .journal import Journal
+from .healing import Healing
+from .journal import ALERTS_JSON, Journal
 from .loop import Loop
 from .metrics import Metrics
 from .notify import Notifier
 from .pipeline import Pipeline
 from .rules.load import RuleSet
-from .state import State
+from .saver import Saver
+from .state import IN_FORCE, SETS, State
 from .transaction import Transaction
-from .wording import ending_lines
+from .wording import Lines
 from .yamlfile import ConfigError
 
 STATUS_FILE = "status.json"
@@ -42,7 +44,6 @@ RECALL_BYTES = 8 << 20
 
 _STATUS_SECONDS = 1.0
 _CURSOR_SECONDS = 1.0
-_REPAIR_SECONDS = 0.2
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 _FIXED = ("chain", "families", "hooks", "state_directory", "log_directory", "dry_run")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -71,11 +72,15 @@ class Service:
         self._metrics = Metrics()
         self._journal = Journal(Path(self._config.log_directory), clock=clock)
         self._state = State(Path(self._config.state_directory), report=self._error)
-        self._expiries = Expiries()
         self._loop = Loop(_SIGNALS)
         self._enforcement: Enforcement | Rehearsal = (
             Rehearsal(self._config) if self._dry_run else Enforcement(self._config)
         )
+        self._endings = Endings(
+            self._enforcement, self._metrics, journal=self._note, clock=clock, dry_run=self._dry_run
+        )
+        self._healing = Healing(self._loop, self._enforcement.repair, healed=self._healed, failed=self._error)
+        self._saver = Saver(self._loop, self._prepare_save, in_child=self._state.unlock, failed=self._error)
         self._transaction = Transaction(
             self._state,
             self._journal,
@@ -83,14 +88,13 @@ class Service:
             self._enforcement.block,
             dry_run=self._dry_run,
             clock=clock,
-            on_entries=self._expiries.add,
+            on_entries=self._entered,
+            lifted=self._endings.unseen,
             after=after,
         )
         self._pipeline = self._new_pipeline()
         self._tail: Tail | None = None
         self._watched = -1
-        self._alarm: Alarm | None = None
-        self._repaired_at = 0.0
         self._attempts = 0
         self._cursor_at = 0.0
         self._cursor_due = False
@@ -119,7 +123,6 @@ class Service:
         for warning in self._enforcement.prepare():
             self._journal.say(warning, level="WARNING")
         self._pipeline.own = self._enforcement.own()
-        self._expiries.add(self._enforcement.entries())
         if self._transaction.resume():
             self._journal.say("finished the batch that the last run had begun")
         positions = self._state.positions()
@@ -128,12 +131,16 @@ class Service:
             self._move_cursor()  # a kill from here on must not make the next start skip to the end again
         else:
             self._recall()
-        self._arm_expiry()
+        if not self._dry_run:
+            self._remember()
+        self._endings.compare()
+        self._arm_endings()
         self._arm_alarm()
+        self._saver.changed()
         if self._notifier.watchdog_seconds is not None:
             self._watchdog(self._notifier.watchdog_seconds)
         mode = " (dry run)" if self._dry_run else ""
-        own = len(self._expiries)
+        own = len(self._endings)
         self._journal.say(f"ngfw {VERSION} watches{mode}: {len(self._rules)} rules, {own} blocks of its own in force")
         self._warn_without_rules()
         self._notifier.ready(f"{len(self._rules)} rules in force")
@@ -179,11 +186,11 @@ class Service:
                 self._move_cursor()
             if self._config.on_stop == "flush" and not self._dry_run:
                 self._flush()
+            self._saver.finish()
             self._write_status()
             self._journal.say("stopped")
         self._close_tail()
-        if self._alarm is not None:
-            self._alarm.close()
+        self._healing.close()
         self._enforcement.close()
         self._journal.close()
         self._state.unlock()
@@ -194,9 +201,7 @@ class Service:
         except FirewallError as error:
             self._error(f"on_stop: flush failed: {error}")
             return
-        for entry in lifted:
-            self._metrics.blocks_removed += 1
-            self._journal.add_lines(ending_lines("unblock", entry, now=self._clock(), reason="on_stop: flush"))
+        self._endings.lifted(lifted, "on_stop: flush")
 
     # -- one step of work
 
@@ -239,7 +244,11 @@ class Service:
             self._attempts = 0
             self._journal.say("the kernel takes blocks again")
         self._cursor_at, self._cursor_due = time.monotonic(), False
-        self._arm_expiry()
+        self._arm_endings()
+
+    def _entered(self, entries: Iterable[Entry]) -> None:
+        self._endings.add(entries)
+        self._saver.changed()
 
     def _move_cursor(self) -> None:
         """Keep how far was read, where no line had an effect; lines read twice after a kill have none either."""
@@ -253,61 +262,81 @@ class Service:
 
     # -- timers
 
-    def _arm_expiry(self) -> None:
-        moment = self._expiries.next()
+    def _arm_endings(self) -> None:
+        moment = self._endings.next()
         if moment is None:
-            self._loop.cancel("expiry")
+            self._loop.cancel("endings")
         else:
-            self._loop.after("expiry", moment - self._clock() + 0.01, self._expire)
+            self._loop.after("endings", moment - self._clock() + 0.01, self._expire)
 
     def _expire(self) -> None:
-        now = self._clock()
-        for entry in self._expiries.ended(now):
-            standing = self._enforcement.standing(entry.block)
-            if standing is not None and (standing.expires_at is None or standing.expires_at > now):
-                self._expiries.add([standing])  # somebody moved its end
-                continue
-            self._metrics.blocks_expired += 1
-            self._journal.add_lines(ending_lines("expire", entry, now=now, dry_run=self._dry_run))
-        self._arm_expiry()
+        try:
+            self._endings.expire()
+        except FirewallError as error:
+            self._error(f"cannot see which blocks have ended: {error}")
+        self._arm_endings()
         self._touch_status()
 
+    def _note(self, lines: list[Lines]) -> None:
+        if self._tail is not None:
+            self._transaction.note(lines, self._tail.positions())
+
     def _arm_alarm(self) -> None:
-        """From now on repair the chain when somebody else flushes it."""
+        """From now on repair the chain when somebody else flushes it, and follow what other writers do."""
         try:
-            self._alarm = self._enforcement.alarm()
+            alarm = self._enforcement.alarm()
+            if alarm is not None:
+                self._healing.watch(alarm)
         except OSError as error:
             self._warn(f"changes of the rules by others cannot be noticed ({error.strerror}); run as root")
-        if self._alarm is None:
-            return
-        if self._alarm.fileno() >= 0:
-            self._loop.watch(self._alarm.fileno(), self._look)
-        else:
-            self._loop.after("look", LOOK_SECONDS, self._look)
+        if isinstance(self._enforcement, Enforcement):
+            try:
+                self._loop.watch(self._enforcement.watch_others(), self._follow_others)
+            except OSError as error:
+                self._warn(f"blocks lifted by others are noticed late ({error.strerror}); see fs.inotify in sysctl")
 
-    def _look(self) -> None:
-        if self._alarm is None:
+    def _follow_others(self) -> None:
+        if not isinstance(self._enforcement, Enforcement) or not self._enforcement.others_wrote():
             return
-        if self._alarm.fileno() < 0:
-            self._loop.after("look", LOOK_SECONDS, self._look)
-        if not self._alarm.changed() or self._loop.has_timer("repair"):
-            return
-        # Whoever writes rule after rule is followed at a bounded rate.
-        since = time.monotonic() - self._repaired_at
-        self._loop.after("repair", _REPAIR_SECONDS - since, self._repair)
-
-    def _repair(self) -> None:
-        self._repaired_at = time.monotonic()
         try:
-            missing = self._enforcement.repair()
+            self._endings.compare()
         except FirewallError as error:
-            self._error(f"the chain could not be repaired: {error}")
-            self._loop.after("repair", 1.0, self._repair)
-            return
-        if missing:
-            self._metrics.heals += 1
-            self._warn("somebody changed our rules or their place; they are as they should be again")
-            self._touch_status()
+            self._error(f"cannot see what others changed: {error}")
+        self._arm_endings()
+        self._changed()
+
+    def _healed(self) -> None:
+        self._metrics.heals += 1
+        self._warn("somebody changed our rules or their place; they are as they should be again")
+        self._changed()
+
+    # -- for the next start and the next boot
+
+    def _changed(self) -> None:
+        self._saver.changed()
+        self._touch_status()
+
+    def _prepare_save(self) -> Callable[[], None]:
+        """What the child has to write; what can change meanwhile is taken now."""
+        enforcement = self._enforcement
+        if not isinstance(enforcement, Enforcement):
+            return _nothing
+        entries, mark = self._endings.entries(), self._journal.mark(ALERTS_JSON)
+
+        def save() -> None:
+            enforcement.save(self._state.directory / SETS)
+            self._state.keep(IN_FORCE, expiry.encode(entries, mark))
+
+        return save
+
+    def _remember(self) -> None:
+        """Know again which blocks were in force when the last run ended."""
+        kept = self._state.load(IN_FORCE, expiry.decode)
+        if kept is not None:
+            entries, mark = kept
+            self._endings.add(
+                entries if mark is None else expiry.follow(entries, self._journal.after(ALERTS_JSON, mark))
+            )
 
     def _watchdog(self, seconds: float) -> None:
         self._notifier.watchdog()

@@ -26,7 +26,7 @@ VERSION = 1
 
 _Content = TypeVar("_Content")
 
-LOCK, CURSOR, PENDING = "lock", "cursor", "pending"
+LOCK, CURSOR, PENDING, IN_FORCE, SETS = "lock", "cursor", "pending", "in_force", "sets"
 
 
 class StateError(Exception):
@@ -81,7 +81,10 @@ class Intent:
         """Raises ValueError, KeyError or TypeError for anything that encode() did not write."""
         fields = _object(data)
         marks = {name: None if mark is None else Mark(*map(int, mark)) for name, mark in fields["marks"].items()}
-        items = [Item(_block(block), Lines(str(text), str(record))) for block, text, record in fields["items"]]
+        items = [
+            Item(None if block is None else block_of(block), Lines(str(text), str(record)))
+            for block, text, record in fields["items"]
+        ]
         moment, settled = float(fields["written_at"]), bool(fields["settled"])
         return cls(_positions(fields), str(fields["alerts"]), items, marks, moment, settled)
 
@@ -131,11 +134,11 @@ class State:
 
     def positions(self) -> dict[str, Any] | None:
         """Where reading goes on, None at the first start. A file that is not readable as such is put aside."""
-        return self._load(CURSOR, _decode_positions)
+        return self.load(CURSOR, _decode_positions)
 
     def pending(self) -> Intent | None:
         """The batch that an earlier run announced and did not finish, if there is one."""
-        return self._load(PENDING, Intent.decode)
+        return self.load(PENDING, Intent.decode)
 
     def announce(self, intent: Intent) -> None:
         """Write `pending`. Raises OSError."""
@@ -152,7 +155,12 @@ class State:
         """Move the cursor over lines that had no effect. Raises OSError."""
         self._replace(CURSOR, json.dumps({"version": VERSION, "positions": positions}).encode())
 
-    def _load(self, name: str, decode: Callable[[bytes], _Content]) -> _Content | None:
+    def keep(self, name: str, data: bytes) -> None:
+        """Write another file of this directory. Raises OSError."""
+        self._replace(name, data)
+
+    def load(self, name: str, decode: Callable[[bytes], _Content]) -> _Content | None:
+        """What `decode` makes of a file, None without one; a file that it refuses is put aside. Raises StateError."""
         path = self.directory / name
         try:
             return decode(path.read_bytes())
@@ -222,15 +230,17 @@ def _positions(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _block_fields(block: Block | None) -> list[Any] | None:
-    if block is None:
-        return None
+    return None if block is None else block_fields(block)
+
+
+def block_fields(block: Block) -> list[Any]:
+    """A block as JSON keeps it."""
     network, action, direction, *rest = block
     return [str(network), action.value, direction.value, *rest]
 
 
-def _block(fields: list[Any] | None) -> Block | None:
-    if fields is None:
-        return None
+def block_of(fields: list[Any]) -> Block:
+    """The block that block_fields() turned into this. Raises ValueError or TypeError."""
     network, action, direction, duration, rule_name, reason, rate, burst, log_prefix = fields
     return Block(
         parse_network(network),

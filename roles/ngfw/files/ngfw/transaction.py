@@ -92,10 +92,15 @@ class Transaction:
         dry_run: bool = False,
         clock: Callable[[], float],
         on_entries: Callable[[Iterable[Entry]], None] = lambda entries: None,
+        lifted: Callable[[Block], Lines | None] = lambda block: None,
         after: Callable[[str], None] = lambda step: None,
     ) -> None:
-        """`after` is called with the name of each step that is done."""
+        """`after` is called with the name of each step that is done.
+
+        `lifted` has the lines that tell of the end of a block which somebody lifted unseen.
+        """
         self._state, self._journal, self._metrics = state, journal, metrics
+        self._lifted = lifted
         self._apply = apply
         self._dry_run = dry_run
         self._clock = clock
@@ -127,6 +132,17 @@ class Transaction:
         self._announce(intent)
         self._open = (intent, batch)
         self._failures = 0
+
+    def note(self, lines: list[Lines], positions: dict[str, Any]) -> None:
+        """Journal what happened without a batch, such as the end of blocks: each line once, too."""
+        items = [Item(None, each) for each in lines]
+        intent = Intent(positions, "", items, self._journal.marks(), self._clock(), settled=True)
+        announced = self._open is None
+        if announced:
+            self._announce(intent)
+        self._journal.append(_texts(intent))
+        if announced:
+            self._commit()
 
     def finish(self) -> None:
         """Give the open batch to the kernel, the journals and the cursor.
@@ -246,6 +262,9 @@ class Transaction:
         for decision in batch.repeats:
             if decision.block is not None and decision.block[:3] in accepted.new:
                 # Somebody had lifted it with a tool that tells nobody: it is a new block.
+                lifted = self._lifted(decision.block)
+                if lifted is not None:
+                    items.append(Item(None, lifted))
                 again = decision._replace(outcome=Outcome.NEW)
                 lines = decision_lines(again, now=now, stamp=local_time(now), dry_run=self._dry_run)
                 items.append(Item(decision.block, lines))

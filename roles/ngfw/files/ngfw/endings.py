@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The end of each block that the watcher made: by its time, or lifted, by whomever and with whatever tool."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from .expiry import Expiries
+from .firewall.address import Network
+from .firewall.entry import Block, Entry
+from .firewall.errors import FirewallError
+from .metrics import Metrics
+from .policy import Guard
+from .wording import Lines, ending_lines
+
+EARLY_SECONDS = 0.3
+"""So long before its end a block is looked for: one that is missing then was lifted, and did not expire."""
+
+_ROUNDED = 1.0
+"""Seconds that the kernel's end of an entry may differ from the one that was noted."""
+
+
+class Kernel(Protocol):
+    """What has to be asked."""
+
+    def entries(self) -> list[Entry]: ...
+
+    def holds(self, block: Block) -> bool: ...
+
+    @property
+    def standing(self) -> Callable[[Block], Entry | None]: ...
+
+    @property
+    def guard(self) -> Callable[[Network], Guard | None]: ...
+
+
+class Endings:
+    """Knows the watcher's blocks in force, and journals each end once. Methods raise FirewallError."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        metrics: Metrics,
+        *,
+        journal: Callable[[list[Lines]], None],
+        clock: Callable[[], float],
+        dry_run: bool = False,
+    ) -> None:
+        self._kernel, self._metrics, self._journal = kernel, metrics, journal
+        self._clock, self._dry_run = clock, dry_run
+        self._blocks = Expiries()
+        self._ending: list[tuple[float, int, Entry]] = []  # a heap by their ends
+        self._serial = 0
+
+    def __len__(self) -> int:
+        return len(self._blocks) + len(self._ending)
+
+    def entries(self) -> list[Entry]:
+        return [*self._blocks.entries(), *(entry for _end, _serial, entry in self._ending)]
+
+    def get(self, block: Block) -> Entry | None:
+        """What is known of that network, action and direction."""
+        return self._blocks.get(block)
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Blocks that came, or whose end moved."""
+        for entry in entries:
+            old = self._blocks.get(entry.block)
+            if old is not None and _over(old, entry.created_at):
+                self._to_end(old)
+            self._blocks.add((entry,))
+
+    def next(self) -> float | None:
+        """When expire() has something to do (epoch seconds)."""
+        moment = self._blocks.next()
+        moments = [] if moment is None else [moment - EARLY_SECONDS]
+        if self._ending:
+            moments.append(self._ending[0][0])
+        return min(moments, default=None)
+
+    def expire(self) -> None:
+        """Journal what has ended."""
+        now = self._clock()
+        lifted = []
+        for entry in self._blocks.ended(now + EARLY_SECONDS):
+            standing = self._kernel.standing(entry.block)
+            if standing is not None and standing.expires_at != entry.expires_at and _outlasts(standing, entry):
+                self._blocks.add([entry, standing])  # somebody moved its end
+            elif not _over(entry, now) and not self._kernel.holds(entry.block):
+                lifted.append(entry)
+            else:
+                self._to_end(entry)
+        expired = []
+        while self._ending and self._ending[0][0] <= now:
+            end, _serial, entry = heapq.heappop(self._ending)
+            newer = self._blocks.get(entry.block)
+            if newer is None or newer.created_at >= end:  # else it was extended in its last moment
+                expired.append(entry)
+        self._tell(expired, lifted)
+
+    def compare(self) -> None:
+        """Somebody else wrote, or time has passed without us: journal what is gone."""
+        now = self._clock()
+        expired: list[Entry] = []
+        lifted: list[Entry] = []
+        for entry in self._blocks.compare(self._kernel.entries()):
+            (expired if _over(entry, now + _ROUNDED) else lifted).append(entry)
+        self._tell(expired, lifted)
+
+    def lifted(self, entries: Iterable[Entry], reason: str) -> None:
+        """The watcher itself lifted these."""
+        known = [entry for entry in entries if self._blocks.take(entry.block) is not None]
+        self._tell([], known, reason)
+
+    def unseen(self, block: Block) -> Lines | None:
+        """The lines for the end of a block that turned out to have been lifted; None if it was not known."""
+        entry = self._blocks.take(block)
+        return None if entry is None else self._unblocked(entry)
+
+    def _unblocked(self, entry: Entry, reason: str | None = None) -> Lines:
+        """The lines of a block that was lifted."""
+        self._metrics.blocks_removed += not self._dry_run
+        return ending_lines(
+            "unblock", entry, now=self._clock(), reason=reason or self._why(entry), dry_run=self._dry_run
+        )
+
+    def _to_end(self, entry: Entry) -> None:
+        self._serial += 1
+        heapq.heappush(self._ending, (entry.expires_at or 0.0, self._serial, entry))
+
+    def _tell(self, expired: list[Entry], lifted: list[Entry], reason: str | None = None) -> None:
+        if not expired and not lifted:
+            return
+        lines = [self._unblocked(entry, reason) for entry in lifted]
+        for entry in expired:
+            self._metrics.blocks_expired += not self._dry_run
+            moment = entry.expires_at or self._clock()
+            lines.append(ending_lines("expire", entry, now=moment, dry_run=self._dry_run))
+        self._journal(lines)
+
+    def _why(self, entry: Entry) -> str:
+        try:
+            guard = self._kernel.guard(entry.block.network)
+        except FirewallError:
+            guard = None
+        if guard is not None and guard.kind != "protected":
+            return f"whitelist: {guard.network}"
+        return "lifted by hand or by a module"
+
+
+def _over(entry: Entry, now: float) -> bool:
+    return entry.expires_at is not None and entry.expires_at <= now
+
+
+def _outlasts(first: Entry, second: Entry) -> bool:
+    if first.expires_at is None or second.expires_at is None:
+        return first.expires_at is None
+    return first.expires_at > second.expires_at + _ROUNDED

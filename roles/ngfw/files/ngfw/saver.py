@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Saving for the next boot, in a child process: the loop goes on blocking meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+from .loop import Loop
+
+DELAY_SECONDS = 5.0
+"""From a change to the start of its saving, so that many changes are saved together."""
+
+_TIMER = "save"
+
+
+class Saver:
+    """Calls `prepare` here and what that returns in a child, some seconds after changed()."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        prepare: Callable[[], Callable[[], None]],
+        *,
+        in_child: Callable[[], None],
+        failed: Callable[[str], None],
+    ) -> None:
+        """`in_child` lets go of what only this process may hold; `failed` is told why nothing was saved."""
+        self._loop, self._prepare = loop, prepare
+        self._in_child, self._failed = in_child, failed
+        self._child = -1
+        self._watched = -1
+        self._failing = False
+
+    def changed(self) -> None:
+        """There is something new to save."""
+        if not self._loop.has_timer(_TIMER):
+            self._loop.after(_TIMER, DELAY_SECONDS, self._start)
+
+    def finish(self) -> None:
+        """Save here and now: the process ends."""
+        self._loop.cancel(_TIMER)
+        self._wait()
+        try:
+            self._prepare()()
+        except Exception as error:  # whatever it is, it must not keep the process from ending in order
+            self._tell(error)
+
+    def _start(self) -> None:
+        if self._child >= 0:
+            self.changed()
+            return
+        save = self._prepare()
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        child = os.fork()
+        if child == 0:
+            self._run(save, writer)
+        os.close(writer)
+        self._child, self._watched = child, reader
+        self._loop.watch(reader, self._ended)
+
+    def _run(self, save: Callable[[], None], answer: int) -> None:
+        """The child; never returns."""
+        try:
+            signal.set_wakeup_fd(-1)
+            for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(each, signal.SIG_DFL)
+            self._in_child()
+            os.nice(10)
+            save()
+        except BaseException as error:
+            os.write(answer, f"{error}"[:1000].encode("utf-8", "backslashreplace"))
+        finally:
+            os._exit(0)
+
+    def _ended(self) -> None:
+        self._loop.unwatch(self._watched)
+        self._wait()
+
+    def _wait(self) -> None:
+        """Take the child's answer: nothing, or what went wrong."""
+        if self._child < 0:
+            return
+        with os.fdopen(self._watched, "rb") as stream:
+            answer = stream.read().decode("utf-8", "replace")
+        os.waitpid(self._child, 0)
+        self._child = self._watched = -1
+        if answer:
+            self._tell(answer)
+        else:
+            self._failing = False
+
+    def _tell(self, error: object) -> None:
+        if not self._failing:
+            self._failing = True
+            self._failed(f"the blocks could not be saved for the next boot: {error}")
