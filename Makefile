@@ -162,4 +162,4 @@ clean: ## removes the lab and all that the other targets made in this directory
 	    [ ! -e "$$lab" ] || /usr/bin/python3 lab/lab.py --name "$$(basename "$$(dirname "$$lab")")" down
 	done
 	if command -v podman >/dev/null; then podman images -q localhost/ngfw-lab | xargs -r podman rmi -f >/dev/null; fi
-	rm -rf .venv .cache .ansible collections tests/output
+	rm -rf .venv .cache .ansible .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache collections tests/output
