@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One GET at a time over `requests`, with bounds on everything that a server decides.
+
+`requests` is imported by the first request: at a start it would be most of the time.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import requests
+
+_PIECE = 1024  # small: what drips in is looked at once for each
+_MAX_REDIRECTS = 5
+_SAFE = re.compile(r"[\x20-\x7e]{1,256}")
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+class WebError(Exception):
+    """No usable answer; the text says why. `sent`: the request may have reached the server."""
+
+    def __init__(self, text: str, *, sent: bool = True, stale: bool = False) -> None:
+        super().__init__(text)
+        self.sent = sent
+        self.stale = stale
+        """The server had closed a connection that was kept open: worth one more try."""
+
+
+class Reply(NamedTuple):
+    """A complete answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """A header that is short and printable, or None."""
+        value = self.headers.get(name)
+        return value if value is not None and _SAFE.fullmatch(value) else None
+
+
+class Web:
+    """A session, for one thread. Needs no closing if it is just dropped."""
+
+    def __init__(self, user_agent: str) -> None:
+        self._user_agent = user_agent
+        self._session: requests.Session | None = None
+
+    def prepare(self) -> None:
+        """Import what is needed, which takes a while the first time."""
+        if self._session is None:
+            import requests
+
+            self._session = requests.Session()
+            self._session.max_redirects = _MAX_REDIRECTS
+            # Identity: so the bytes that are counted are the bytes that are kept.
+            self._session.headers.update({"User-Agent": self._user_agent, "Accept-Encoding": "identity"})
+            self._session.auth = _no_auth
+
+    def get(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        timeout: float,
+        most: int,
+        params: Mapping[str, str] | None = None,
+        follow: bool = False,
+        sink: Callable[[bytes], object] | None = None,
+        within: float | None = None,
+    ) -> Reply:
+        """GET with at most `most` bytes of body, given to `sink` piece by piece where there is one.
+
+        `timeout` bounds the connection and each pause of the server, `within` roughly the whole, in seconds.
+        Redirects are followed only with `follow`, and never from https to http. Raises WebError.
+        """
+        import requests
+
+        self.prepare()
+        session = self._session
+        assert session is not None  # noqa: S101
+        end = None if within is None else time.monotonic() + within
+        try:
+            with session.get(
+                url,
+                headers=dict(headers),
+                params=params,
+                timeout=(timeout, timeout),
+                allow_redirects=follow,
+                stream=True,
+            ) as response:
+                if url.startswith("https:") and not response.url.startswith("https:"):
+                    raise WebError("redirect: from https to http, which is not followed")
+                body = _body(response, most, sink, end)
+                return Reply(response.status_code, response.headers, body)
+        except requests.RequestException as error:
+            raise _web_error(error, timeout) from None
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+
+
+def _body(response: requests.Response, most: int, sink: Callable[[bytes], object] | None, end: float | None) -> bytes:
+    size = 0
+    pieces: list[bytes] = []
+    for piece in response.iter_content(_PIECE):
+        size += len(piece)
+        if size > most:
+            raise WebError(f"huge: more than {most} bytes")
+        if end is not None and time.monotonic() > end:
+            raise WebError("timeout: the answer did not end in time")
+        if sink is None or response.status_code != HTTPStatus.OK:
+            pieces.append(piece)
+        else:
+            sink(piece)
+    announced = response.headers.get("Content-Length", "")
+    if announced.isdecimal() and "Content-Encoding" not in response.headers and int(announced) != size:
+        raise WebError(f"cut short: {size} of {announced} bytes")
+    return b"".join(pieces)
+
+
+def _web_error(error: requests.RequestException, timeout: float) -> WebError:
+    from requests import exceptions
+
+    if isinstance(error, exceptions.ConnectTimeout):
+        return WebError(f"timeout: no connection within {timeout:g} s", sent=False)
+    if isinstance(error, exceptions.Timeout) or "timed out" in str(error).lower():
+        return WebError(f"timeout: no answer within {timeout:g} s")
+    if isinstance(error, exceptions.TooManyRedirects):
+        return WebError(f"redirect: more than {_MAX_REDIRECTS}")
+    if isinstance(error, exceptions.SSLError):
+        return WebError("TLS: the server could not be verified", sent=False)
+    if isinstance(error, exceptions.ProxyError):
+        return WebError("connection: the proxy did not connect", sent=False)
+    if isinstance(error, (exceptions.ChunkedEncodingError, exceptions.ContentDecodingError)):
+        return WebError("cut short: the answer broke off or was garbled")
+    if isinstance(error, exceptions.ConnectionError):
+        cause = _innermost(error)
+        if isinstance(cause, ConnectionRefusedError):
+            return WebError("connection: refused", sent=False)
+        if type(error.args[0] if error.args else None).__name__ == "ProtocolError":
+            return WebError("connection: closed without an answer", stale=True)
+        return WebError(f"connection: failed ({type(cause).__name__})", sent=False)
+    return WebError(f"request: {type(error).__name__}")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What lies at the bottom of an exception that libraries wrapped several times."""
+    for _depth in range(8):
+        inner: Any = getattr(error, "reason", None) or error.__cause__ or error.__context__
+        if not isinstance(inner, BaseException):
+            inner = next((each for each in error.args if isinstance(each, BaseException)), None)
+        if inner is None:
+            break
+        error = inner
+    return error
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Keeps `requests` from looking for credentials in a .netrc."""
+    return request
+
+
+def describe_status(status: int) -> str:
+    """A status code in words: `HTTP 404 (Not Found)`."""
+    try:
+        return f"HTTP {status} ({HTTPStatus(status).phrase})"
+    except ValueError:
+        return f"HTTP {status}"
+
+
+def is_redirect(status: int) -> bool:
+    return status in _REDIRECTS
+
+
+def retry_after(reply: Reply, now: float) -> float | None:
+    """Seconds that the server asks to wait, as a number or a date (RFC 9110, 10.2.3); None if it says nothing."""
+    value = reply.header("Retry-After")
+    if value is None:
+        return None
+    if re.fullmatch(r"[0-9]{1,9}", value):
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
