@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lookups that are open: which is next, which comes later, which is dropped when there are too many.
+
+The newest goes first: when the budget is short, who attacks now matters more than who did hours ago.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+
+from ..firewall.address import Network
+from .verdict import Verdict
+
+MAX_CASES = 16
+
+
+class Lookup:
+    """One address that is to be looked up, and what its answer is wanted for (`cases`, texts of the caller's)."""
+
+    __slots__ = ("address", "asked_at", "attempts", "cases", "due", "id", "retried", "verdict")
+
+    def __init__(self, number: int, address: Network, asked_at: float, verdict: Verdict) -> None:
+        self.id = number
+        self.address = address
+        self.asked_at = asked_at
+        self.verdict = verdict
+        self.cases: dict[str, str] = {}
+        self.attempts = 0
+        self.retried = False
+        self.due = 0.0
+
+
+class Waiting:
+    """At most `most` lookups; times are epoch seconds. get() may be called by any thread, the rest by one."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: OrderedDict[Network, Lookup] = OrderedDict()
+        self._ready: OrderedDict[Network, Lookup] = OrderedDict()
+        self._later: list[tuple[float, int, Lookup]] = []
+        self._untold: dict[Network, Lookup] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def get(self, address: Network) -> Lookup | None:
+        return self._open.get(address)
+
+    def add(self, lookup: Lookup) -> Lookup | None:
+        """Open a lookup; returns the oldest, which had to give way, if there were too many."""
+        dropped = None
+        if len(self._open) >= self._most:
+            _address, dropped = self._open.popitem(last=False)
+            self._set_aside(dropped)
+        self._open[lookup.address] = lookup
+        self.make_ready(lookup)
+        return dropped
+
+    def remove(self, lookup: Lookup) -> None:
+        if self._open.get(lookup.address) is lookup:
+            del self._open[lookup.address]
+            self._set_aside(lookup)
+
+    def make_ready(self, lookup: Lookup) -> None:
+        """It can be asked as soon as anything can."""
+        if self._open.get(lookup.address) is lookup:
+            self._ready[lookup.address] = lookup
+            self._untold[lookup.address] = lookup
+
+    def put_off(self, lookup: Lookup, due: float) -> None:
+        """It is asked again at that time."""
+        if self._open.get(lookup.address) is lookup:
+            self._set_aside(lookup)
+            lookup.due = due
+            heapq.heappush(self._later, (due, lookup.id, lookup))
+
+    def wake(self, now: float) -> None:
+        """Make ready what is due."""
+        later = self._later
+        while later and later[0][0] <= now:
+            due, _id, lookup = heapq.heappop(later)
+            if due == lookup.due and lookup.address not in self._ready:
+                self.make_ready(lookup)
+
+    def next_due(self) -> float | None:
+        return self._later[0][0] if self._later else None
+
+    def any_ready(self) -> bool:
+        return bool(self._ready)
+
+    def pop_newest(self) -> Lookup:
+        """Take the lookup that goes first; it stays open."""
+        lookup = next(reversed(self._ready.values()))
+        self._set_aside(lookup)
+        return lookup
+
+    def take_untold(self) -> list[Lookup]:
+        """Those that became ready since the last call, and are."""
+        untold, self._untold = self._untold, {}
+        return list(untold.values())
+
+    def _set_aside(self, lookup: Lookup) -> None:
+        self._ready.pop(lookup.address, None)
+        self._untold.pop(lookup.address, None)
