@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ngfw import VERSION, commands
-from ngfw.cli import main
+from ngfw.cli import main, parser
 from ngfw.firewall.errors import KernelError, MissingTool, NotPermitted
 from ngfw.state import State
 from ngfw.tables import blocks_table, table, whitelist_table
@@ -211,14 +213,78 @@ def test_wrong_values_are_exit_code_2_before_anything_is_touched(
     assert text in capsys.readouterr().err
 
 
-def test_status_without_a_watcher(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
+class Kernel:
+    """What `ngfw status` asks of the library."""
+
+    def __init__(self, blocks: list[dict[str, Any]]) -> None:
+        self._blocks = blocks
+
+    def info(self, _gather: object) -> Kernel:
+        return self
+
+    def blocks_dict(self) -> list[dict[str, Any]]:
+        return self._blocks
+
+
+def test_status_without_a_watcher(
+    here: Here, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def forbidden(_arguments: object) -> None:
+        raise NotPermitted("the kernel does not let this user; run as root")
+
+    monkeypatch.setattr(commands, "_firewall", forbidden)
     assert here.run("status") == 1
-    assert "not running" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "not running" in printed.out
+    assert "run as root" in printed.err
     assert here.run("status", "--json") == 1
-    assert json.loads(capsys.readouterr().out)["alive"] is False
+    found = json.loads(capsys.readouterr().out)
+    assert (found["alive"], found["blocks"]) == (False, None)
 
 
-def test_status_of_a_watcher(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_as_json(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
+    assert here.run("check", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"valid": True, "problems": [], "rules": 1}
+    here.write(chian="X")
+    assert here.run("check", "--json") == 2
+    found = json.loads(capsys.readouterr().out)
+    assert (found["valid"], found["problems"][0]["line"]) == (False, 2)
+
+
+def options(parser: argparse.ArgumentParser) -> dict[str, set[str]]:
+    """The options of each command; those of a command's own commands count as its own."""
+    found: dict[str, set[str]] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, inner in action.choices.items():
+                found[name] = set(inner._option_string_actions) - {"-h", "--help"}
+                found[name].update(*options(inner).values())
+    return found
+
+
+def completed(*words: str) -> set[str]:
+    script = Path(commands.__file__).parents[1] / "completion" / "ngfw"
+    quoted = " ".join(f"'{word}'" for word in words)
+    code = f"source {script}; COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _ngfw; echo ${{COMPREPLY[@]}}"
+    return set(subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_completion_knows_every_command_and_option() -> None:
+    expected = options(parser())
+    assert completed("ngfw", "") == set(expected)
+    for command, names in expected.items():
+        assert completed("ngfw", command, "--") == names, command
+    assert completed("ngfw", "whitelist", "") == {"add", "remove", "list"}
+    assert completed("ngfw", "block", "--action", "r") == {"reject", "rate_limit"}
+    assert completed("ngfw", "sta") == {"status"}
+
+
+def test_status_of_a_watcher(here: Here, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = [
+        {"address": f"203.0.113.{number}", "rule_name": "High", "packets": packets}
+        for number, packets in ((7, 17), (8, 0))
+    ]
+    monkeypatch.setattr(commands, "_firewall", lambda _arguments: nullcontext(Kernel(blocks)))
     state = State(here.directory / "state", report=print)
     state.lock()
     counters: dict[str, Any] = {
@@ -228,6 +294,8 @@ def test_status_of_a_watcher(here: Here, capsys: pytest.CaptureFixture[str]) -> 
         "ngfw_actions_total": [],
         "ngfw_blocks_created_total": 3,
         "ngfw_blocks_expired_total": 1,
+        "ngfw_blocks_removed_total": 6,
+        "ngfw_heals_total": 2,
         "ngfw_duplicates_skip_total": 9,
         "ngfw_skips_total": {"outbound": 2},
         "ngfw_errors_total": 1,
@@ -243,13 +311,24 @@ def test_status_of_a_watcher(here: Here, capsys: pytest.CaptureFixture[str]) -> 
         f"process {os.getpid()}",
         "12, last 2025-09-0",
         "17 bytes",
-        "2 in force; 3 made",
+        "3 blocks; 1 expired, 6 lifted",
+        "2 times",
+        "        4 hits    High",
+        "2 in force",
+        "        2 blocks  High",
+        "       17 packets 203.0.113.7",
         "1.5 ms",
         "2 outbound",
     ):
         assert text in out
     assert here.run("status", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["counters"] == counters
+    found = json.loads(capsys.readouterr().out)
+    assert found["counters"] == counters
+    assert found["blocks"] == {
+        "count": 2,
+        "by_rule": {"High": 2},
+        "top_offenders": [{"address": "203.0.113.7", "packets": 17}],
+    }
     (state.directory / "status.json").write_text("{torn")
     assert here.run("status") == 0
 

@@ -22,13 +22,16 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "unblock": commands.unblock,
     "whitelist": commands.whitelist,
     "flush": commands.flush,
+    "explain": commands.explain,
+    "save": commands.save,
+    "restore": commands.restore,
     "version": commands.version,
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed, 2 bad usage or configuration, 3 not permitted."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     command = _COMMANDS[arguments.command]
     try:
         return command(arguments)
@@ -60,19 +63,19 @@ def _complain(problem: object, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--config", default=None, metavar="FILE", help=f"the configuration (default: {DEFAULT_CONFIG})")
     printing = argparse.ArgumentParser(add_help=False)
     printing.add_argument("--json", action="store_true", help="print JSON")
 
-    parser = argparse.ArgumentParser(prog="ngfw", description="Turns Suricata's detections into kernel blocks.")
-    names = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    top = argparse.ArgumentParser(prog="ngfw", description="Turns Suricata's detections into kernel blocks.")
+    names = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     watch = names.add_parser("watch", parents=[common], help="follow the logs and block (what the service runs)")
     watch.add_argument("--dry-run", action="store_true", help="decide and journal, but block nothing")
 
-    names.add_parser("check", parents=[common], help="validate configuration and rules, touch nothing")
+    names.add_parser("check", parents=[common, printing], help="validate configuration and rules, touch nothing")
 
     replay = names.add_parser(
         "replay", parents=[common, printing], help="show what recorded logs would have led to, touch nothing"
@@ -88,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     names.add_parser("status", parents=[common, printing], help="tell how the watcher is")
     names.add_parser("list", parents=[common, printing], help="list the blocks in force")
 
-    block = names.add_parser("block", parents=[common], help="block addresses; moves an end only later")
+    block = names.add_parser("block", parents=[common, printing], help="block addresses; moves an end only later")
     block.add_argument("addresses", nargs="+", metavar="ADDR", help="an address, or a network as ADDRESS/LENGTH")
     block.add_argument("--duration", default="30m", help="such as 45s, 2h, 1d; 0 means permanent (default: 30m)")
     block.add_argument(
@@ -100,20 +103,29 @@ def _parser() -> argparse.ArgumentParser:
     block.add_argument("--rule", default="manual", help="the name of the rule (default: manual)")
     block.add_argument("--reason", default="", help="why, in your words")
 
-    unblock = names.add_parser("unblock", parents=[common], help="lift blocks, of whatever rule")
+    unblock = names.add_parser("unblock", parents=[common, printing], help="lift blocks, of whatever rule")
     unblock.add_argument("addresses", nargs="+", metavar="ADDR", help="exactly as it was blocked")
 
     whitelist = names.add_parser("whitelist", help="what no block may touch")
     steps = whitelist.add_subparsers(dest="step", required=True, metavar="add|remove|list")
-    add = steps.add_parser("add", parents=[common], help="add addresses; lifts blocks inside them")
+    add = steps.add_parser("add", parents=[common, printing], help="add addresses; lifts blocks inside them")
     add.add_argument("addresses", nargs="+", metavar="ADDR", help="an address, or a network as ADDRESS/LENGTH")
     add.add_argument("--comment", default="", help="why, in your words")
-    remove = steps.add_parser("remove", parents=[common], help="remove addresses")
+    remove = steps.add_parser("remove", parents=[common, printing], help="remove addresses")
     remove.add_argument("addresses", nargs="+", metavar="ADDR", help="exactly as it was added")
     steps.add_parser("list", parents=[common, printing], help="list the whitelist and the protected addresses")
 
-    flush = names.add_parser("flush", parents=[common], help="lift all blocks; chain and whitelist stay")
+    flush = names.add_parser("flush", parents=[common, printing], help="lift all blocks; chain and whitelist stay")
     flush.add_argument("--rule", default=None, metavar="NAME", help="only the blocks of this rule")
 
+    explain = names.add_parser("explain", parents=[common, printing], help="tell all that is known of an address")
+    explain.add_argument("address", metavar="ADDR", help="an address, or a network as ADDRESS/LENGTH")
+
+    names.add_parser("save", parents=[common, printing], help="keep what the sets hold for the next boot")
+    restore = names.add_parser("restore", parents=[common, printing], help="put back what was saved, chain and sets")
+    part = restore.add_mutually_exclusive_group()
+    part.add_argument("--sets", action="store_true", help="only the sets, without rules (before the firewall starts)")
+    part.add_argument("--chain", action="store_true", help="only the chain and its jumps, for the sets that are there")
+
     names.add_parser("version", parents=[printing], help="print the version")
-    return parser
+    return top

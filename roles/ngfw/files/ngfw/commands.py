@@ -66,10 +66,16 @@ def check(arguments: Namespace) -> int:
         config = load_config(path)
         rules = _rules([Path(config.rules_directory)], config)
     except ConfigError as error:
-        for problem in error.problems:
-            print(problem)
+        if arguments.json:
+            problems = [each._asdict() for each in error.problems]
+            print(json.dumps({"valid": False, "problems": problems}))
+        else:
+            print("\n".join(map(str, error.problems)))
         return USAGE
-    print(f"{path} and {len(rules)} enabled rules in {config.rules_directory} are valid")
+    if arguments.json:
+        print(json.dumps({"valid": True, "problems": [], "rules": len(rules)}))
+    else:
+        print(f"{path} and {len(rules)} enabled rules in {config.rules_directory} are valid")
     return DONE
 
 
@@ -93,10 +99,18 @@ def replay(arguments: Namespace) -> int:
 
 
 def status(arguments: Namespace) -> int:
-    from .status import read_status, status_lines
+    from .firewall.errors import FirewallError
+    from .status import block_summary, read_status, status_lines
 
     config = _config(arguments)
     found = read_status(Path(config.state_directory))
+    try:
+        with _firewall(arguments) as firewall:
+            found["blocks"] = block_summary(firewall.info(("blocks",)).blocks_dict())
+    except FirewallError as error:
+        found["blocks"] = None
+        if not arguments.json:
+            print(f"ngfw: the blocks cannot be read: {error}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(found))
     else:
@@ -130,13 +144,10 @@ def block(arguments: Namespace) -> int:
     ]
     with _firewall(arguments) as firewall:
         result = firewall.block(wanted, later=True)
-    for entry in result.blocked:
-        print(f"blocked {entry.block.network}")
-    for entry in result.extended:
-        print(f"extended {entry.block.network}")
-    for each in result.already:
-        print(f"{each.network} is blocked for as long already")
-    return _told(result)
+    lines = [f"blocked {entry.block.network}" for entry in result.blocked]
+    lines += [f"extended {entry.block.network}" for entry in result.extended]
+    lines += [f"{each.network} is blocked for as long already" for each in result.already]
+    return _told(arguments, result, lines)
 
 
 def unblock(arguments: Namespace) -> int:
@@ -145,11 +156,12 @@ def unblock(arguments: Namespace) -> int:
     networks = [parse_network(text) for text in arguments.addresses]
     with _firewall(arguments) as firewall:
         result = firewall.unblock(networks)
-    for entry in result.unblocked:
-        print(f"unblocked {entry.block.network} ({entry.block.action.value}, {entry.block.direction.value})")
-    for each in result.already:
-        print(f"{each.network} is not blocked")
-    return _told(result)
+    lines = [
+        f"unblocked {entry.block.network} ({entry.block.action.value}, {entry.block.direction.value})"
+        for entry in result.unblocked
+    ]
+    lines += [f"{each.network} is not blocked" for each in result.already]
+    return _told(arguments, result, lines)
 
 
 def whitelist(arguments: Namespace) -> int:
@@ -167,20 +179,73 @@ def whitelist(arguments: Namespace) -> int:
     wanted = [WhitelistItem(parse_network(text), comment) for text in arguments.addresses]
     with _firewall(arguments) as firewall:
         result = firewall.whitelist(wanted, state="present" if adding else "absent")
-    for entry in result.added if adding else result.removed:
-        print(f"{'whitelisted' if adding else 'removed'} {entry.network}")
-    for item in result.kept:
-        print(f"{item.network} is {'on the whitelist already' if adding else 'not on the whitelist'}")
-    for lifted in result.unblocked:
-        print(f"unblocked {lifted.block.network}")
-    return _told(result)
+    verb, state = ("whitelisted", "on the whitelist already") if adding else ("removed", "not on the whitelist")
+    lines = [f"{verb} {entry.network}" for entry in (result.added if adding else result.removed)]
+    lines += [f"{item.network} is {state}" for item in result.kept]
+    lines += [f"unblocked {lifted.block.network}" for lifted in result.unblocked]
+    return _told(arguments, result, lines)
 
 
 def flush(arguments: Namespace) -> int:
     with _firewall(arguments) as firewall:
         result = firewall.flush(rule_name=arguments.rule)
-    print(f"lifted {len(result.unblocked)} blocks")
-    return _told(result)
+    return _told(arguments, result, [f"lifted {len(result.unblocked)} blocks"])
+
+
+def explain(arguments: Namespace) -> int:
+    from .explain import alerts, explained_lines, history, on_list, touching
+    from .firewall.address import parse_network
+
+    network = parse_network(arguments.address)
+    config = _config(arguments)
+    with _firewall(arguments) as firewall:
+        info = firewall.info(("blocks", "whitelist", "blocklists"))
+        lists = []
+        for item in info.blocklists_dict():
+            for members in firewall.blocklist_members(item["name"]).values():
+                cover = on_list(members, network)
+                if cover is not None:
+                    lists.append({"name": item["name"], "target": item["target"], "network": str(cover)})
+    logs = Path(config.log_directory)
+    wide = network.widened(config.ipv6_prefix) if network.family == "ipv6" else network
+    found = {
+        "address": str(network),
+        "blocks": touching(info.blocks_dict(), network),
+        "whitelist": touching(info.whitelist_dict(), network),
+        "blocklists": lists,
+        "history": history(logs, sorted({network, wide})),
+        "alerts": alerts(logs, network),
+    }
+    print(json.dumps(found) if arguments.json else "\n".join(explained_lines(found)))
+    return DONE
+
+
+def save(arguments: Namespace) -> int:
+    path = _saved_sets(arguments)
+    with _firewall(arguments) as firewall:
+        count = firewall.save(path)
+    print(json.dumps({"saved": count, "path": str(path)}) if arguments.json else f"saved {count} entries in {path}")
+    return DONE
+
+
+def restore(arguments: Namespace) -> int:
+    path = _saved_sets(arguments)
+    count, changed, warnings = 0, False, []
+    with _firewall(arguments) as firewall:
+        if not arguments.chain:
+            count = firewall.restore_sets(path)
+        if not arguments.sets:
+            result = firewall.ensure()
+            changed, warnings = result.changed, result.warnings
+    if arguments.json:
+        print(json.dumps({"restored": count, "chain_changed": changed}))
+    elif arguments.chain:
+        print("the chain was made as it should be" if changed else "the chain is as it should be")
+    else:
+        print(f"restored {count} entries from {path}")
+    for warning in warnings:
+        print(f"ngfw: {warning}", file=sys.stderr)
+    return DONE
 
 
 def version(arguments: Namespace) -> int:
@@ -188,8 +253,14 @@ def version(arguments: Namespace) -> int:
     return DONE
 
 
-def _told(result: Result) -> int:
-    """Print refusals and warnings; a refusal is a failure."""
+def _told(arguments: Namespace, result: Result, lines: list[str]) -> int:
+    """Print what was done, refusals and warnings; a refusal is a failure."""
+    from .tables import result_dict
+
+    if arguments.json:
+        print(json.dumps(result_dict(result)))
+    elif lines:
+        print("\n".join(lines))
     for refusal in result.refused:
         print(f"ngfw: {refusal.address} was left alone: {refusal.reason}", file=sys.stderr)
     for warning in result.warnings:
@@ -215,6 +286,12 @@ def _firewall(arguments: Namespace) -> Iterator[Firewall]:
         yield firewall
     finally:
         firewall.close()
+
+
+def _saved_sets(arguments: Namespace) -> Path:
+    from .state import SETS
+
+    return Path(_config(arguments).state_directory) / SETS
 
 
 def _rules(paths: list[Path], config: Config) -> RuleSet:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from .firewall.duration import format_duration
 from .service import STATUS_FILE
 from .state import holder
 from .wording import local_time, quoted
+
+_TOP = 5
 
 
 def read_status(directory: Path) -> dict[str, Any]:
@@ -26,6 +30,21 @@ def read_status(directory: Path) -> dict[str, Any]:
     return {**found, "alive": pid is not None, "pid": pid}
 
 
+def block_summary(blocks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How many blocks each rule has in force, and whose packets they stop most; from the items of `ngfw_info`."""
+    rules = Counter(block["rule_name"] for block in blocks)
+    packets: Counter[str] = Counter()
+    for block in blocks:
+        packets[block["address"]] += block["packets"]
+    return {
+        "count": len(blocks),
+        "by_rule": dict(rules.most_common()),
+        "top_offenders": [
+            {"address": address, "packets": count} for address, count in packets.most_common(_TOP) if count
+        ],
+    }
+
+
 def status_lines(status: dict[str, Any], now: float) -> list[str]:
     """The status for people."""
     if status["alive"]:
@@ -36,26 +55,39 @@ def status_lines(status: dict[str, Any], now: float) -> list[str]:
         lines = ["watcher   not running (systemctl start ngfw-watcher); blocks stay in the kernel until they end"]
     counters = status.get("counters")
     if not counters:
-        return lines
+        return lines + _block_lines(status.get("blocks"))
     last = status.get("last_event")
     reaction = counters["ngfw_reaction_seconds"]
     mean = f"{reaction['sum'] / reaction['count'] * 1000:.1f} ms on average" if reaction["count"] else "-"
     events = sum(counters["ngfw_events_total"].values())
     invalid, behind = counters["ngfw_lines_invalid_total"], counters["ngfw_source_lag_bytes"]
     made, expired = counters["ngfw_blocks_created_total"], counters["ngfw_blocks_expired_total"]
-    active, further = counters["ngfw_active_blocks"], counters["ngfw_duplicates_skip_total"]
+    lifted, further = counters["ngfw_blocks_removed_total"], counters["ngfw_duplicates_skip_total"]
     lines.append(f"rules     {status['rules']} in force")
     lines.append(f"events    {events}, last {local_time(last) if last else '-'}; {invalid} lines that are none")
     lines.append(f"lag       {behind} bytes")
-    lines.append(f"blocks    {active} in force; {made} made, {expired} expired, {further} further hits on them")
+    lines.append(f"made      {made} blocks; {expired} expired, {lifted} lifted, {further} further hits on them")
     lines.append(f"reaction  {mean} from event to kernel")
     if counters["ngfw_skips_total"]:
         skips = ", ".join(f"{count} {quoted(word)}" for word, count in sorted(counters["ngfw_skips_total"].items()))
         lines.append(f"refused   {skips}")
     if counters["ngfw_errors_total"]:
         lines.append(f"errors    {counters['ngfw_errors_total']}; see daemon.log")
-    for rule, count in sorted(counters["ngfw_rule_hits_total"].items(), key=lambda item: -item[1]):
-        lines.append(f"  {count:>9} hits  {quoted(rule)}")
+    if counters["ngfw_heals_total"]:
+        lines.append(f"healed    {counters['ngfw_heals_total']} times, after somebody changed our rules")
+    hits = sorted(counters["ngfw_rule_hits_total"].items(), key=lambda item: -item[1])
+    lines += [f"  {count:>9} hits    {quoted(rule)}" for rule, count in hits[:_TOP]]
+    return lines + _block_lines(status.get("blocks"))
+
+
+def _block_lines(blocks: dict[str, Any] | None) -> list[str]:
+    if blocks is None:
+        return []
+    lines = [f"blocks    {blocks['count']} in force"]
+    lines += [f"  {count:>9} blocks  {quoted(rule)}" for rule, count in list(blocks["by_rule"].items())[:_TOP]]
+    if blocks["top_offenders"]:
+        lines.append("offenders, by packets stopped")
+        lines += [f"  {item['packets']:>9} packets {item['address']}" for item in blocks["top_offenders"]]
     return lines
 
 

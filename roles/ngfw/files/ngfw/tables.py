@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .firewall.duration import format_duration
+from .firewall.result import Result
 from .wording import quoted
 
 
@@ -28,7 +29,7 @@ def blocks_table(blocks: Sequence[dict[str, Any]]) -> str:
                 block["address"],
                 block["action"],
                 block["target"],
-                _remaining(block["remaining"]),
+                remaining(block["remaining"]),
                 block["packets"],
                 block["origin"],
                 block["rule_name"],
@@ -39,10 +40,24 @@ def blocks_table(blocks: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _remaining(seconds: int | None) -> str:
+def remaining(seconds: int | None) -> str:
+    """How long a block lasts still, in words."""
     if seconds is None:
         return "permanent"
     return format_duration(seconds) if seconds else "0s"
+
+
+def result_dict(result: Result) -> dict[str, Any]:
+    """What a request came to, as JSON has it; the keys are those of the modules' results."""
+    found: dict[str, Any] = {
+        "blocked": [str(entry.block.network) for entry in (*result.blocked, *result.extended)],
+        "unblocked": [str(entry.block.network) for entry in result.unblocked],
+        "added": [str(entry.network) for entry in result.added],
+        "removed": [str(entry.network) for entry in result.removed],
+        "already": [*(str(each.network) for each in result.already), *(str(each.network) for each in result.kept)],
+        "refused": [{"address": each.address, "reason": each.reason} for each in result.refused],
+    }
+    return {**found, "count": {name: len(items) for name, items in found.items()}, "changed": result.changed}
 
 
 def whitelist_table(items: Sequence[dict[str, Any]]) -> str:

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands against the kernel: what they say is what is there."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from .conftest import Watcher, alert, wait_until
+
+
+def asked(watcher: Watcher, *argv: str) -> Any:
+    done = watcher.command(*argv, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.feature("E5", "A8")
+def test_a_block_can_be_explained_while_it_stands_and_afterwards(watcher: Watcher) -> None:
+    watcher.start()
+    watcher.write(alert("198.51.100.7", 41), alert("198.51.100.7", 42), alert("198.51.100.7", 43))
+    wait_until(lambda: len(watcher.lines("alert.log")) == 3)
+    wait_until(lambda: watcher.lines("alerts.json"))
+    found = asked(watcher, "explain", "198.51.100.7")
+    assert [(block["address"], block["rule_name"]) for block in found["blocks"]] == [("198.51.100.7", "High")]
+    assert [(item["action"], item["sid"], item["rule"]) for item in found["history"]] == [("block", 41, "High")]
+    assert {(item["sid"], item["msg"]) for item in found["alerts"]} == {
+        (number, f"alert number {number}") for number in (41, 42, 43)
+    }
+    assert "rule High [RULE High]" in watcher.command("explain", "198.51.100.7").stdout
+    assert asked(watcher, "unblock", "198.51.100.7")["unblocked"] == ["198.51.100.7"]
+    wait_until(lambda: len(watcher.lines("alerts.json")) == 2)
+    found = asked(watcher, "explain", "198.51.100.7")
+    assert found["blocks"] == []
+    assert [item["action"] for item in found["history"]] == ["block", "unblock"]
+
+
+def test_guards_networks_and_ipv6_are_explained(watcher: Watcher) -> None:
+    watcher.start()
+    watcher.write(alert("2001:db8:a:1::7"))
+    wait_until(lambda: watcher.lines("alerts.json"))
+    assert asked(watcher, "block", "203.0.113.0/24", "--reason", "why")["count"]["blocked"] == 1
+    assert asked(watcher, "whitelist", "add", "203.0.113.0/28", "--comment", "office")["added"] == ["203.0.113.0/28"]
+    found = asked(watcher, "explain", "203.0.113.7")
+    assert [block["address"] for block in found["blocks"]] == ["203.0.113.0/24"]
+    assert [(item["address"], item["comment"]) for item in found["whitelist"]] == [("203.0.113.0/28", "office")]
+    assert [item["origin"] for item in asked(watcher, "explain", "192.0.2.1")["whitelist"]] == ["protected"]
+    found = asked(watcher, "explain", "2001:db8:a:1::99")
+    assert [block["address"] for block in found["blocks"]] == ["2001:db8:a:1::/64"]
+    assert [item["ip"] for item in found["history"]] == ["2001:db8:a:1::/64"]
+    assert watcher.command("explain", "nonsense").returncode == 2
+
+
+@pytest.mark.feature("D4")
+def test_what_was_saved_is_restored_without_the_watcher(watcher: Watcher) -> None:
+    watcher.start()
+    watcher.write(alert("198.51.100.7"))
+    wait_until(lambda: not watcher.network.passes("198.51.100.7"))
+    watcher.stop()
+    assert asked(watcher, "block", "198.51.100.8")["changed"] is True
+    assert asked(watcher, "save")["saved"] >= 2
+    host = watcher.network.host
+    for command in ("iptables -F", "iptables -X", "ip6tables -F", "ip6tables -X", "ipset destroy"):
+        assert host.run(*command.split()).returncode == 0
+    assert watcher.network.passes("198.51.100.7")
+    assert asked(watcher, "restore", "--sets")["restored"] >= 2
+    assert watcher.network.passes("198.51.100.7")
+    assert asked(watcher, "restore", "--chain")["chain_changed"] is True
+    assert not watcher.network.passes("198.51.100.7")
+    assert not watcher.network.passes("198.51.100.8")
+    assert asked(watcher, "restore")["chain_changed"] is False
+    assert "restored" in watcher.command("restore").stdout
+    (watcher.state / "sets").unlink()
+    done = watcher.command("restore")
+    assert done.returncode == 2
+    assert "'ngfw save' writes it" in done.stderr
+
+
+def test_status_is_one_screen(watcher: Watcher) -> None:
+    watcher.start()
+    watcher.write(alert("198.51.100.7"))
+    wait_until(lambda: not watcher.network.passes("198.51.100.7"))
+    wait_until(lambda: watcher.counters().get("ngfw_blocks_created_total") == 1)
+    lines = watcher.command("status").stdout.splitlines()
+    assert len(lines) < 25
+    assert [line.split()[0] for line in lines[:4]] == ["watcher", "rules", "events", "lag"]
+    assert "blocks    1 in force" in lines
+    assert any(line.endswith("198.51.100.7") for line in lines)
