@@ -208,7 +208,7 @@ def _untrustworthy(hit: Hit, action: RuleAction, resolution: Resolution, terms: 
 def _sid(record: dict[str, Any]) -> int | None:
     alert = record.get("alert")
     sid = alert.get("signature_id") if isinstance(alert, dict) else None
-    return sid if type(sid) is int else None
+    return sid if isinstance(sid, int) and not isinstance(sid, bool) else None
 
 
 def _message(record: dict[str, Any]) -> str | None:

@@ -165,6 +165,6 @@ def _timeline(moments: list[float]) -> list[str]:
     lines = ["", "when:"]
     for row in range(_TIMELINE_ROWS):
         count = counts.get(row, 0)
-        bar = "#" * max(1, count * _TIMELINE_WIDTH // most) if count else ""
-        lines.append(f"{iso_time(first + row * width)} {count:>6} {bar}".rstrip())
+        mark = "#" * max(1, count * _TIMELINE_WIDTH // most) if count else ""
+        lines.append(f"{iso_time(first + row * width)} {count:>6} {mark}".rstrip())
     return lines

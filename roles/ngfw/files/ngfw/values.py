@@ -101,7 +101,7 @@ def integer(minimum: int, maximum: int) -> Converter[int]:
 
     def convert(node: Node) -> int:
         wanted = f"must be a whole number from {minimum} to {maximum}"
-        if not isinstance(node, ScalarNode) or type(node.value) is not int:
+        if not isinstance(node, ScalarNode) or not isinstance(node.value, int) or isinstance(node.value, bool):
             raise WrongValueError(f"{wanted}, not {kind_of(node)}{_number_hint(node)}")
         if not minimum <= node.value <= maximum:
             raise WrongValueError(f"{wanted}, not {node.value}; write one in that range")
@@ -170,7 +170,7 @@ def block_duration(node: Node) -> int:
 
 def window(node: Node) -> int:
     """A window: a number of seconds or a duration, from one second to a day."""
-    if isinstance(node, ScalarNode) and type(node.value) is int:
+    if isinstance(node, ScalarNode) and isinstance(node.value, int) and not isinstance(node.value, bool):
         return integer(1, DAY)(node)
     return duration(1, DAY)(node)
 

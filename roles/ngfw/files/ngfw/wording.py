@@ -17,7 +17,6 @@ from .firewall.entry import Action, Block, Entry
 from .policy import MAX_MESSAGE, Decision, Outcome
 
 # Controls, quotes, line and paragraph separators, lone surrogates, and what turns the direction of text around.
-_NO_RECORD: Mapping[str, Any] = {}
 _text = json.encoder.encode_basestring_ascii
 _UNSAFE = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
 
@@ -95,10 +94,10 @@ def json_line(
     msg: str | None = None,
     score: int | None = None,
     sources: Sequence[str] = (),
-    record: Mapping[str, Any] = _NO_RECORD,
+    record: Mapping[str, Any] | None = None,
 ) -> str:
     """One line of alerts.json; `record` is the EVE record that led to it, if one did."""
-    get = record.get
+    get = ({} if record is None else record).get
     ends = "null" if expires_at is None else f'"{iso_time(expires_at)}"'
     return (
         f'{{"ts":"{iso_time(moment)}","ip":"{ip}","action":"{action}","target":"{target}",{_reasons(rule, reason)},'

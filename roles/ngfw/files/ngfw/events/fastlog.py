@@ -122,7 +122,7 @@ def _endpoint(text: str) -> tuple[str, int | None]:
             raise LineError("address", "an address with one bracket")
         port = port[1:]
     elif colons in (1, 8):
-        address, _, port = text.rpartition(":")
+        address, _colon, port = text.rpartition(":")
     elif colons and "::" in text:
         raise LineError("address", "a shortened IPv6 address, whose end and port cannot be told apart")
     try:

@@ -69,7 +69,7 @@ class Inotify:
                 return events
             at = 0
             while at < len(data):
-                watch, mask, _, length = _EVENT.unpack_from(data, at)
+                watch, mask, _cookie, length = _EVENT.unpack_from(data, at)
                 at += _EVENT.size + length
                 events.append((watch, mask))
             if len(data) < _BUFFER // 2:
@@ -96,7 +96,7 @@ def lookup_directories(pattern: str) -> set[str]:
     """
     directories: set[str] = set()
     pending = [os.path.abspath(pattern)]
-    for _ in range(_LINKS_FOLLOWED):
+    for _link in range(_LINKS_FOLLOWED):
         if not pending:
             break
         path = pending.pop()
@@ -121,7 +121,7 @@ def reports_changes(device: int, mountinfo: str = "/proc/self/mountinfo") -> boo
     try:
         with open(mountinfo, encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                fields, _, rest = line.partition(" - ")
+                fields, _dash, rest = line.partition(" - ")
                 if fields.split(" ")[2:3] == [wanted]:
                     kind = rest.split(" ")[0]
                     return kind not in _REMOTE and not kind.startswith("fuse.")

@@ -57,7 +57,7 @@ class Mark(NamedTuple):
         """The mark of to_json(), or None for anything else."""
         if not isinstance(value, Mapping):
             return None
-        numbers = [number for number in map(value.get, cls._fields[:-1]) if type(number) is int and number >= 0]
+        numbers = [number for number in map(value.get, cls._fields[:-1]) if isinstance(number, int) and number >= 0]
         head = value.get("head")
         if len(numbers) != len(cls._fields) - 1 or not isinstance(head, str):
             return None

@@ -89,7 +89,7 @@ def rotated(path: str) -> list[Candidate]:
     Compressed ones are not among them. Where times are equal, the higher number or the earlier date is older.
     """
     found: dict[tuple[int, int], Candidate] = {}
-    for place in {os.path.abspath(path), os.path.realpath(path)}:
+    for place in dict.fromkeys((os.path.abspath(path), os.path.realpath(path))):
         directory, name = os.path.split(place)
         stem, suffix = os.path.splitext(name)
         shape = re.compile(
@@ -105,7 +105,7 @@ def rotated(path: str) -> list[Candidate]:
 def find(mark: Mark, path: str) -> Candidate | None:
     """The marked file, under `path` or a name beside it that starts alike."""
     places = [candidate(path)]
-    for place in {os.path.abspath(path), os.path.realpath(path)}:
+    for place in dict.fromkeys((os.path.abspath(path), os.path.realpath(path))):
         directory, name = os.path.split(place)
         places.extend(_regular_files(directory, os.path.splitext(name)[0]))
     return next((place for place in places if place is not None and same_file(place, mark)), None)

@@ -71,7 +71,7 @@ class Watches:
         if self._inotify is None:
             return
         patterns = tuple(patterns)
-        for _ in range(_ATTEMPTS):
+        for _attempt in range(_ATTEMPTS):
             wanted = {directory for pattern in patterns for directory in lookup_directories(pattern)}
             watches = {self._watch_directory(self._inotify, directory) for directory in wanted}
             if None not in watches:

@@ -82,7 +82,7 @@ class Counter:
     def _make_room(self, time: float) -> None:
         groups = self._groups
         # Two go for one that comes, so that what has expired is gone soon after a flood.
-        for _ in range(2):
+        for _oldest in range(2):
             marks = groups[next(iter(groups))]
             if (marks if isinstance(marks, float) else marks[-1]) >= time - self._window:
                 break
@@ -152,7 +152,7 @@ class DistinctCounter:
 
     def _make_room(self, time: float) -> None:
         groups = self._groups
-        for _ in range(2):
+        for _oldest in range(2):
             values = groups[next(iter(groups))]
             newest = values[1] if isinstance(values, tuple) else values[next(reversed(values))]
             if newest >= time - self._window:
@@ -184,7 +184,7 @@ class Memory:
         hits = self._hits
         hits[group] = time
         hits.move_to_end(group)
-        for _ in range(2):
+        for _oldest in range(2):
             if hits[next(iter(hits))] >= time - self._within:
                 break
             hits.popitem(last=False)
