@@ -129,7 +129,7 @@ def _score(body: bytes, address: Network) -> Result:
     if not isinstance(data, dict) or "abuseConfidenceScore" not in data:
         return Result(State.ERROR, None, "no score in the answer")
     score = data["abuseConfidenceScore"]
-    if type(score) is not int or not 0 <= score <= 100:
+    if not isinstance(score, int) or isinstance(score, bool) or not 0 <= score <= 100:
         return Result(State.ERROR, None, "the score is not a number from 0 to 100")
     if not _is_about(data.get("ipAddress"), address):
         return Result(State.ERROR, None, "the answer is about another address")
