@@ -219,12 +219,16 @@ class Watcher:
         self.settings.update(settings)
         self.config.write_text(json.dumps(self.settings))  # JSON is YAML
 
-    def start(self, *, code: str = "", wait: bool = True) -> None:
-        """Start it and wait until it is ready; `code` is run instead, with `load` and `Service` at hand."""
+    def start(self, *, code: str = "", wait: bool = True, path: Path | None = None) -> None:
+        """Start it and wait until it is ready; `code` is run instead, with `load` and `Service` at hand.
+
+        `path` is looked into first for Python modules.
+        """
         argv = [sys.executable, "-m", "ngfw", "watch", "--config", str(self.config)]
         if code:
             argv = [sys.executable, "-c", _SETUP + code, str(self.config)]
-        environment = {**os.environ, "PYTHONPATH": str(FILES), "NOTIFY_SOCKET": self._address}
+        paths = os.pathsep.join(map(str, (FILES,) if path is None else (path, FILES)))
+        environment = {**os.environ, "PYTHONPATH": paths, "NOTIFY_SOCKET": self._address}
         with self.network.host, (self.directory / "output").open("ab") as output:
             self.process = subprocess.Popen(
                 argv, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output

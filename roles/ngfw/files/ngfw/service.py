@@ -19,6 +19,7 @@ from .config import Config
 from .endings import Endings
 from .enforcement import Enforcement, Rehearsal
 from .events.tail import Source, Tail
+from .exporter import Exporter
 from .firewall.entry import Entry
 from .firewall.errors import FirewallError
 from .healing import Healing
@@ -45,7 +46,7 @@ RECALL_BYTES = 8 << 20
 _STATUS_SECONDS = 1.0
 _CURSOR_SECONDS = 1.0
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
-_FIXED = ("chain", "families", "hooks", "state_directory", "log_directory", "dry_run")
+_FIXED = ("chain", "families", "hooks", "state_directory", "log_directory", "dry_run", "metrics")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 LoadAll = Callable[[], "tuple[Config, RuleSet]"]
@@ -80,6 +81,7 @@ class Service:
             self._enforcement, self._metrics, journal=self._note, clock=clock, dry_run=self._dry_run
         )
         self._healing = Healing(self._loop, self._enforcement.repair, healed=self._healed, failed=self._error)
+        self._exporter = Exporter(self._loop, self._metrics, failed=self._warn)
         self._saver = Saver(self._loop, self._prepare_save, in_child=self._state.unlock, failed=self._error)
         self._transaction = Transaction(
             self._state,
@@ -145,6 +147,8 @@ class Service:
         self._warn_without_rules()
         self._notifier.ready(f"{len(self._rules)} rules in force")
         self._write_status()
+        if self._config.metrics.listen is not None:
+            self._exporter.start(self._config.metrics.listen)
 
     def _warn_without_rules(self) -> None:
         if not len(self._rules):
