@@ -2,8 +2,8 @@
 """Noticing that somebody changed the rules, at no cost while nobody does.
 
 With nft the kernel tells of each commit: NEWGEN in include/uapi/linux/netfilter/nf_tables.h, received in the multicast
-group NFNLGRP_NFTABLES. Legacy tables tell nothing, but their outline can be read in microseconds: struct ipt_getinfo
-in include/uapi/linux/netfilter_ipv4/ip_tables.h.
+group NFNLGRP_NFTABLES. Legacy tables tell nothing, but they can be read in microseconds: struct ipt_getinfo and
+ipt_get_entries in include/uapi/linux/netfilter_ipv4/ip_tables.h.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ctypes
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from .address import IPV4
 from .netlink import NETFILTER
@@ -25,8 +25,14 @@ _SO_ATTACH_FILTER = 26
 _NEWGEN = 10 << 8 | 15  # NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWGEN
 _TYPE_OFFSET = 4  # of struct nlmsghdr
 _LOAD_HALF, _JUMP_EQUAL, _RETURN = 0x28, 0x15, 0x06  # linux/bpf_common.h
-_GET_INFO = 64  # IPT_SO_GET_INFO, IP6T_SO_GET_INFO
-_INFO = struct.Struct("=32sI5I5III")
+_GET_INFO, _GET_ENTRIES = 64, 65  # IPT_SO_GET_INFO, IPT_SO_GET_ENTRIES; the same for IPv6
+_INFO = struct.Struct("=32sI5I5III")  # name, valid hooks, hook entries, underflows, number of entries, size
+_ENTRIES_HEAD = struct.Struct("=32sI4x")  # name, size; the entries follow, aligned to eight bytes
+_MATCH_BYTES = {socket.IPPROTO_IP: 84, socket.IPPROTO_IPV6: 136}  # struct ipt_ip, struct ip6t_ip6
+_AFTER_MATCH = struct.Struct("=I2HI")  # nfcache, target offset, next offset, comefrom; then two counters of 64 bits
+_COUNTERS_BYTES = 16
+_FEW = 500
+"""Up to so many legacy rules are compared whole; of more only the first one of each hook, ours."""
 
 
 class CommitWatch:
@@ -80,7 +86,7 @@ class CommitWatch:
 
 
 class OutlineWatch:
-    """Compares the outline of the legacy filter tables with what it was at the last call."""
+    """Compares the legacy filter tables, but for their counters, with what they were at the last call."""
 
     def __init__(self, families: Sequence[str]) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -102,7 +108,7 @@ class OutlineWatch:
         return -1
 
     def changed(self) -> bool:
-        """Whether number, size or entry points of the rules are others than at the last call."""
+        """Whether the rules are others than at the last call."""
         before, self._outlines = self._outlines, self._read()
         return self._outlines != before
 
@@ -116,8 +122,36 @@ class OutlineWatch:
             buffer = ctypes.create_string_buffer(b"filter", _INFO.size)
             size = ctypes.c_uint32(_INFO.size)
             failed = self._libc.getsockopt(each.fileno(), level, _GET_INFO, buffer, ctypes.byref(size))
-            found.append(os.strerror(ctypes.get_errno()).encode() if failed else buffer.raw)
+            if failed:
+                found.append(os.strerror(ctypes.get_errno()).encode())
+            else:
+                found.append(buffer.raw + b"".join(self._rules(each, level, buffer.raw)))
         return found
+
+    def _rules(self, each: socket.socket, level: int, info: bytes) -> Iterator[bytes]:
+        """The rules without their counters: all if they are few, else the first of each hook."""
+        _name, hooks, *offsets, number, total = _INFO.unpack(info)
+        buffer = ctypes.create_string_buffer(_ENTRIES_HEAD.size + total)
+        _ENTRIES_HEAD.pack_into(buffer, 0, b"filter", total)
+        size = ctypes.c_uint32(len(buffer))
+        if self._libc.getsockopt(each.fileno(), level, _GET_ENTRIES, buffer, ctypes.byref(size)):
+            return  # they changed between the two questions: the next look sees that
+        rules = buffer.raw[_ENTRIES_HEAD.size :]
+        if number <= _FEW:
+            offset = 0
+            while offset < total:
+                rule, offset = _rule(rules, offset, level)
+                yield rule
+        else:
+            yield from (_rule(rules, offsets[hook], level)[0] for hook in range(5) if hooks >> hook & 1)
+
+
+def _rule(rules: bytes, offset: int, level: int) -> tuple[bytes, int]:
+    """One rule without its counters, and where the next one begins."""
+    after = offset + _MATCH_BYTES[level]
+    end = offset + _AFTER_MATCH.unpack_from(rules, after)[2]
+    counters = after + _AFTER_MATCH.size
+    return rules[offset : counters - 4] + rules[counters + _COUNTERS_BYTES : end], max(end, offset + 1)
 
 
 def watch(backend: str, families: Sequence[str]) -> CommitWatch | OutlineWatch:
