@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from typing import Any
 
 import pytest
@@ -218,29 +217,6 @@ def test_a_block_lifted_beside_all_locks_is_made_again(watcher: Watcher, tool: s
     wait_until(lambda: not passes("198.51.100.7"))
     wait_until(lambda: len(watcher.lines("alerts.json")) == 3)
     assert [line.split()[2] for line in watcher.lines("blocks.log")] == ["BLOCKED", "UNBLOCKED", "BLOCKED"]
-
-
-@pytest.mark.parametrize(
-    "tool",
-    [
-        "iptables -F",
-        "iptables -D INPUT -j NGFW",
-        "iptables -I INPUT -p udp --dport 4444 -j ACCEPT",
-        "iptables -F NGFW",
-        "nft flush ruleset",
-    ],
-)
-def test_a_foreign_flush_is_healed_within_two_seconds(watcher: Watcher, tool: str) -> None:
-    watcher.start()
-    passes = watcher.network.passes
-    watcher.write(alert("198.51.100.7"))
-    wait_until(lambda: not passes("198.51.100.7"))
-    if tool.startswith("nft") and shutil.which("nft") is None:
-        pytest.skip("needs the program nft")
-    assert watcher.network.host.run(*tool.split()).returncode == 0
-    wait_until(lambda: not passes("198.51.100.7"), seconds=2)
-    wait_until(lambda: watcher.lines("daemon.log", "as they should be again"))
-    wait_until(lambda: status(watcher)["counters"]["ngfw_heals_total"] >= 1)
 
 
 @pytest.mark.feature("F8")

@@ -55,6 +55,14 @@ class Healing:
         else:
             self._loop.after(_LOOK, LOOK_SECONDS, self._look)
 
+    def written(self) -> None:
+        """We may have changed the rules ourselves: what others do from now on has to differ from this.
+
+        Else a change of ours that somebody undoes between two looks would not be seen.
+        """
+        if self._alarm is not None and self._alarm.fileno() < 0:
+            self._check(self._alarm)
+
     def close(self) -> None:
         if self._alarm is not None:
             self._alarm.close()
@@ -65,7 +73,10 @@ class Healing:
             return
         if self._alarm.fileno() < 0:
             self._loop.after(_LOOK, LOOK_SECONDS, self._look)
-        if self._alarm.changed() and not self._loop.has_timer(_TIMER):
+        self._check(self._alarm)
+
+    def _check(self, alarm: Alarm) -> None:
+        if alarm.changed() and not self._loop.has_timer(_TIMER):
             since = time.monotonic() - self._repaired_at
             self._loop.after(_TIMER, max(_SETTLE_SECONDS, PAUSE_SECONDS - since), self._repair)
 
@@ -82,3 +93,4 @@ class Healing:
         if missing:
             self._repaired_at = time.monotonic()
             self._healed()
+            self.written()

@@ -248,6 +248,7 @@ class Service:
             self._attempts = 0
             self._journal.say("the kernel takes blocks again")
         self._cursor_at, self._cursor_due = time.monotonic(), False
+        self._healing.written()
         self._arm_endings()
 
     def _entered(self, entries: Iterable[Entry]) -> None:
