@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import HOST, RULES, Watcher, alert, wait_until
+from .conftest import FILES, HOST, RULES, Watcher, alert, wait_until
 
 SHORT = """
 rules:
@@ -193,6 +196,48 @@ def test_a_dry_run_touches_nothing(watcher: Watcher) -> None:
     assert [(each["action"], each["dry_run"]) for each in watcher.decisions()] == [("block", True)]
     assert watcher.lines("blocks.log") == []
     assert watcher.stop() == 0
+
+
+@pytest.mark.feature("C12")
+def test_a_dry_run_in_the_foreground_stands_in_nobodys_way(watcher: Watcher) -> None:
+    """Beside the running service, by a user who may only read."""
+    watcher.start()
+    for path in (watcher.directory, *watcher.directory.parents):
+        if path.is_relative_to("/tmp/pytest-of-root"):
+            path.chmod(0o755)
+    if not all(each.stat().st_mode & 0o005 == 0o005 for each in (FILES, *FILES.parents)):
+        pytest.skip("this checkout is not readable for other users")
+    watcher.write(alert("198.51.100.6"))
+    wait_until(lambda: (watcher.state / "sets").exists(), seconds=10)
+    before = files(watcher)
+    with watcher.network.host:
+        looker = subprocess.Popen(
+            ["/usr/bin/python3", "-m", "ngfw", "watch", "--dry-run", "--config", str(watcher.config)],
+            env={**os.environ, "PYTHONPATH": str(FILES), "PYTHONDONTWRITEBYTECODE": "1"},
+            user="nobody",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    with looker:
+        assert looker.stdout is not None
+        assert looker.stderr is not None
+        assert "watches (dry run)" in looker.stderr.readline()
+        watcher.write(alert("198.51.100.7", 42), alert("198.51.100.7", 43), alert("10.0.0.1"))
+        line = looker.stdout.readline()
+        assert 'block      198.51.100.7 for 30m [RULE High] by High SID=42 "alert number 42"' in line
+        assert "skip       10.0.0.1 [outbound: INTERNAL/PRIVATE (skipped)]" in looker.stdout.readline()
+        looker.terminate()
+        assert looker.wait(5) == 0
+        assert "Traceback" not in looker.stderr.read()
+    wait_until(lambda: len(watcher.lines("alerts.json")) == 3)
+    assert {each["dry_run"] for each in watcher.decisions()} == {False}
+    assert files(watcher) == before
+    assert watcher.stop() == 0
+
+
+def files(watcher: Watcher) -> set[Path]:
+    return {path for path in watcher.directory.rglob("*") if not path.name.endswith(".new")}
 
 
 def test_reaction_is_measured(watcher: Watcher) -> None:

@@ -73,7 +73,9 @@ def parser() -> argparse.ArgumentParser:
     names = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     watch = names.add_parser("watch", parents=[common], help="follow the logs and block (what the service runs)")
-    watch.add_argument("--dry-run", action="store_true", help="decide and journal, but block nothing")
+    watch.add_argument(
+        "--dry-run", action="store_true", help="print what would be done; blocks nothing and writes nothing"
+    )
 
     names.add_parser("check", parents=[common, printing], help="validate configuration and rules, touch nothing")
 

@@ -17,14 +17,13 @@ from typing import Any
 from .config import Config
 from .events.tail import Chunk
 from .firewall.address import parse_network
-from .firewall.duration import format_duration
 from .firewall.host import _SPECIAL
 from .metrics import Metrics
 from .pipeline import Pipeline
 from .policy import Decision, Outcome
 from .recorder import Recorder
 from .rules.load import RuleSet
-from .wording import iso_time, quoted
+from .wording import iso_time, plain_line, quoted
 
 MAX_LINE = 1 << 20
 """A longer line is skipped, as the live watcher does."""
@@ -118,15 +117,7 @@ def to_json(decision: Decision) -> str:
 
 def to_text(decision: Decision) -> str:
     """A decision as people read it, one line."""
-    length = ""
-    if decision.duration is not None:
-        length = f" for {format_duration(decision.duration)}" if decision.duration else " for ever"
-    signature = f" SID={decision.sid}" if decision.sid is not None else ""
-    message = f' "{quoted(decision.msg)}"' if decision.msg else ""
-    return (
-        f"{iso_time(decision.time)} {decision.action:<10} {decision.ip or '-'}{length}"
-        f" [{quoted(decision.reason)}] by {quoted(decision.rule)}{signature}{message}"
-    )
+    return plain_line(to_dict(decision))
 
 
 def summary_lines(summary: Summary) -> list[str]:

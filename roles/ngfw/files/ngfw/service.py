@@ -16,6 +16,7 @@ from typing import Any
 
 from . import VERSION, expiry
 from .config import Config
+from .console import Console, NoState
 from .endings import Endings
 from .enforcement import Enforcement, Rehearsal
 from .events.tail import Source, Tail
@@ -64,15 +65,20 @@ class Service:
         after: Callable[[str], None] = lambda step: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`after` is called with the name of each step of each batch that is done. Raises ConfigError."""
+        """`after` is called with the name of each step of each batch that is done. Raises ConfigError.
+
+        With `dry_run` decisions are printed, and no file is written. The configuration's own dry_run is a service like
+        any other, with its journals and its cursor, that gives nothing to the kernel.
+        """
         self._load = load
         self._config, self._rules = load()
         self._dry_run = dry_run or self._config.dry_run
         self._clock = clock
-        self._notifier = Notifier()
+        self._printing = dry_run
+        self._notifier = Notifier({} if dry_run else None)
         self._metrics = Metrics()
-        self._journal = Journal(Path(self._config.log_directory), clock=clock)
-        self._state = State(Path(self._config.state_directory), report=self._error)
+        self._journal = Console() if dry_run else Journal(Path(self._config.log_directory), clock=clock)
+        self._state = NoState() if dry_run else State(Path(self._config.state_directory), report=self._error)
         self._loop = Loop(_SIGNALS)
         self._enforcement: Enforcement | Rehearsal = (
             Rehearsal(self._config) if self._dry_run else Enforcement(self._config)
@@ -131,8 +137,7 @@ class Service:
         self._tail = self._open_tail(positions)
         if positions is None:
             self._move_cursor()  # a kill from here on must not make the next start skip to the end again
-        else:
-            self._recall()
+        self._recall()
         if not self._dry_run:
             self._remember()
         self._endings.compare()
@@ -147,7 +152,7 @@ class Service:
         self._warn_without_rules()
         self._notifier.ready(f"{len(self._rules)} rules in force")
         self._write_status()
-        if self._config.metrics.listen is not None:
+        if self._config.metrics.listen is not None and not self._printing:
             self._exporter.start(self._config.metrics.listen)
 
     def _warn_without_rules(self) -> None:
@@ -420,12 +425,8 @@ class Service:
             "last_event": self._metrics.last_event,
             "counters": self._metrics.to_dict(),
         }
-        fresh = self._state.directory / f"{STATUS_FILE}.new"
-        try:
-            fresh.write_text(json.dumps(status) + "\n", encoding="ascii")
-            os.replace(fresh, self._state.directory / STATUS_FILE)
-        except OSError:
-            pass  # no more than a display; what matters of a full disk is said elsewhere
+        with suppress(OSError):  # no more than a display; what matters of a full disk is said elsewhere
+            self._state.keep(STATUS_FILE, json.dumps(status).encode() + b"\n")
 
     def _warn(self, text: str) -> None:
         self._journal.say(text, level="WARNING")

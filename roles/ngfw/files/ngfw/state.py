@@ -24,7 +24,7 @@ from .wording import Lines
 
 VERSION = 1
 
-_Content = TypeVar("_Content")
+Content = TypeVar("Content")
 
 LOCK, CURSOR, PENDING, IN_FORCE, SETS = "lock", "cursor", "pending", "in_force", "sets"
 
@@ -159,7 +159,7 @@ class State:
         """Write another file of this directory. Raises OSError."""
         self._replace(name, data)
 
-    def load(self, name: str, decode: Callable[[bytes], _Content]) -> _Content | None:
+    def load(self, name: str, decode: Callable[[bytes], Content]) -> Content | None:
         """What `decode` makes of a file, None without one; a file that it refuses is put aside. Raises StateError."""
         path = self.directory / name
         try:

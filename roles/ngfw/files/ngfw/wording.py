@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from .firewall.duration import format_duration
 from .firewall.entry import Action, Block, Entry
 from .policy import MAX_MESSAGE, Decision, Outcome
 
@@ -147,6 +148,19 @@ def decision_lines(decision: Decision, *, now: float, stamp: str, dry_run: bool)
         record=decision.record,
     )
     return Lines(text, record)
+
+
+def plain_line(fields: Mapping[str, Any]) -> str:
+    """A decision as people read it on a screen; `fields` are those of alerts.json."""
+    length, sid, msg = "", fields["sid"], fields["msg"]
+    if fields["duration"] is not None:
+        length = f" for {format_duration(fields['duration'])}" if fields["duration"] else " for ever"
+    signature = f" SID={sid}" if sid is not None else ""
+    message = f' "{quoted(msg)}"' if msg else ""
+    return (
+        f"{fields['ts']} {fields['action']:<10} {fields['ip'] or '-'}{length}"
+        f" [{quoted(fields['reason'])}] by {quoted(fields['rule'])}{signature}{message}"
+    )
 
 
 def refused_lines(lines: Lines, reason: str) -> Lines:
