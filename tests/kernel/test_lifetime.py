@@ -183,7 +183,6 @@ def timeout_of(lab, address):
     return int(re.search(rf"^{re.escape(address)} timeout (\d+)", lab.run("ipset list NGFW-drop-src4"), re.M).group(1))
 
 
-@pytest.mark.feature("D4")
 def test_sets_are_saved_while_somebody_holds_the_lock(lab, firewall, block, tmp_path):
     firewall.block([block(ATTACKER)])
     path = tmp_path / "saved" / "sets"

@@ -53,7 +53,6 @@ def test_guards_networks_and_ipv6_are_explained(watcher: Watcher) -> None:
     assert watcher.command("explain", "nonsense").returncode == 2
 
 
-@pytest.mark.feature("D4")
 def test_what_was_saved_is_restored_without_the_watcher(watcher: Watcher) -> None:
     watcher.start()
     watcher.write(alert("198.51.100.7"))

@@ -89,7 +89,6 @@ def test_a_block_that_somebody_prolonged_expires_at_its_new_end(watcher: Watcher
     assert expired["duration"] == 4
 
 
-@pytest.mark.feature("D4")
 @pytest.mark.parametrize("who", ["watcher", "command"])
 def test_changed_sets_are_saved_within_ten_seconds(watcher: Watcher, who: str) -> None:
     watcher.start()
@@ -105,7 +104,6 @@ def test_changed_sets_are_saved_within_ten_seconds(watcher: Watcher, who: str) -
     assert not zombies(watcher)
 
 
-@pytest.mark.feature("D4")
 def test_sets_are_saved_at_the_end(watcher: Watcher) -> None:
     one_block(watcher)
     assert watcher.stop() == 0

@@ -21,7 +21,6 @@ def check(settings: AbuseIPDB, clock: Any, address: str = "203.0.113.7") -> Resu
     return Client(settings, clock=clock).check(parse_host(address), "sesame")
 
 
-@pytest.mark.feature("B1")
 def test_the_question_and_the_answer(server: Any, abuseipdb: AbuseIPDB, clock: Any, helper: Any) -> None:
     server.behave = helper.scored(90)
     assert check(abuseipdb, clock) == Result(State.CLEAN, 90)
@@ -43,7 +42,6 @@ def about(address: Any) -> str:
     return json.dumps({"data": {"ipAddress": address, "abuseConfidenceScore": 5}})
 
 
-@pytest.mark.feature("B1")
 @pytest.mark.parametrize(
     ("status", "content", "detail"),
     [
@@ -84,7 +82,6 @@ def test_every_bad_answer_has_its_own_result(
     assert not result.pause
 
 
-@pytest.mark.feature("B1")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_the_key_does_not_travel(server: Any, abuseipdb: AbuseIPDB, clock: Any, helper: Any, status: int) -> None:
     server.behave = lambda request: helper.http(status, Location=server.url + "/elsewhere")
@@ -94,7 +91,6 @@ def test_the_key_does_not_travel(server: Any, abuseipdb: AbuseIPDB, clock: Any, 
     assert len(server.requests) == 1
 
 
-@pytest.mark.feature("B1")
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_key_that_is_not_accepted(server: Any, abuseipdb: AbuseIPDB, clock: Any, helper: Any, status: int) -> None:
     server.behave = lambda request: helper.http(status)
@@ -105,7 +101,6 @@ def test_a_key_that_is_not_accepted(server: Any, abuseipdb: AbuseIPDB, clock: An
     assert result.pause == 300
 
 
-@pytest.mark.feature("B1")
 @pytest.mark.parametrize(
     ("header", "pause"),
     [
@@ -128,7 +123,6 @@ def test_too_many_requests(
     assert result.detail == f"HTTP 429 (Too Many Requests): again in {pause} s"
 
 
-@pytest.mark.feature("B1")
 def test_a_server_that_is_not_there(server: Any, abuseipdb: AbuseIPDB, clock: Any) -> None:
     server.close()
     assert check(abuseipdb, clock) == Result(State.ERROR, None, "connection: refused", sent=False)
@@ -138,7 +132,6 @@ def test_a_server_that_is_not_there(server: Any, abuseipdb: AbuseIPDB, clock: An
     assert not result.sent
 
 
-@pytest.mark.feature("B1")
 def test_a_server_that_is_silent(server: Any, abuseipdb: AbuseIPDB, clock: Any) -> None:
     server.behave = server.hang
     began = time.monotonic()
@@ -146,7 +139,6 @@ def test_a_server_that_is_silent(server: Any, abuseipdb: AbuseIPDB, clock: Any) 
     assert time.monotonic() - began < 5
 
 
-@pytest.mark.feature("B1")
 def test_a_server_that_drips(server: Any, abuseipdb: AbuseIPDB, clock: Any, helper: Any) -> None:
     server.behave = server.drip(helper.http(200, body(abuseConfidenceScore=90) + " " * 5000), 0.0005)
     result = check(abuseipdb, clock)
@@ -154,7 +146,6 @@ def test_a_server_that_drips(server: Any, abuseipdb: AbuseIPDB, clock: Any, help
     assert result.detail == "timeout: the answer did not end in time"
 
 
-@pytest.mark.feature("B1")
 def test_a_server_that_hangs_up(server: Any, abuseipdb: AbuseIPDB, clock: Any, helper: Any) -> None:
     server.behave = lambda request: None
     assert check(abuseipdb, clock) == Result(State.ERROR, None, "connection: closed without an answer", again=True)
@@ -186,7 +177,6 @@ def test_a_netrc_is_not_looked_at(
     assert "authorization" not in server.requests[0].headers
 
 
-@pytest.mark.feature("B1")
 @pytest.mark.parametrize(
     ("content", "detail"),
     [

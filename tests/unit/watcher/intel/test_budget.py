@@ -7,7 +7,6 @@ from ngfw.intel.budget import DAY, Budget
 MIDNIGHT = 20_000 * DAY
 
 
-@pytest.mark.feature("B2")
 def test_any_sixty_seconds_hold_so_many() -> None:
     budget = Budget(3, 1000)
     for second in (0.0, 10.0, 20.0):
@@ -20,7 +19,6 @@ def test_any_sixty_seconds_hold_so_many() -> None:
     assert budget.wait(1060.0) == 10
 
 
-@pytest.mark.feature("B2")
 def test_a_day_ends_at_midnight_of_utc() -> None:
     budget = Budget(1000, 2)
     budget.spend(MIDNIGHT - 200.0)
@@ -29,7 +27,6 @@ def test_a_day_ends_at_midnight_of_utc() -> None:
     assert budget.wait(MIDNIGHT) == 0
 
 
-@pytest.mark.feature("B2")
 def test_it_goes_on_where_it_was() -> None:
     budget = Budget(2, 3)
     budget.restore([MIDNIGHT + 1.0, MIDNIGHT + 5.0], 20_000, 2)

@@ -20,7 +20,6 @@ class Kept:
         self.kept = self.store.load()
 
 
-@pytest.mark.feature("B2")
 def test_everything_survives(tmp_path: Path) -> None:
     store = Kept(tmp_path).store
     store.put_result(ADDRESS, Known(90, 1000.5))

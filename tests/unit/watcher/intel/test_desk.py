@@ -83,7 +83,6 @@ def _office(tmp_path: Path, abuseipdb: AbuseIPDB, helper: Any) -> Iterator[Calla
         desk.close()
 
 
-@pytest.mark.feature("B1", "B3")
 def test_a_question_is_answered_later(office: Callable[..., Office], server: Any, helper: Any) -> None:
     here = office()
     server.behave = helper.scored(90)
@@ -98,7 +97,6 @@ def test_a_question_is_answered_later(office: Callable[..., Office], server: Any
     assert not helper.readable(here.desk.fileno(), 0)
 
 
-@pytest.mark.feature("B8")
 @pytest.mark.parametrize(
     "address", ["10.1.2.3", "127.0.0.1", "192.168.0.1", "100.64.0.1", "fd00::1", "fe80::1", "224.0.0.1"]
 )
@@ -113,7 +111,6 @@ def test_private_addresses_are_never_sent(
     assert [request.query["ipAddress"] for request in server.requests] == [str(TWO)]
 
 
-@pytest.mark.feature("B4", "B5")
 def test_a_list_hit_costs_no_request(office: Callable[..., Office], server: Any, tmp_path: Path) -> None:
     (tmp_path / "list").write_text(f"{ONE}\n")
     here = office(netsets=(Netset("firehol_level1", str(tmp_path / "list")), Netset("gone", str(tmp_path / "gone"))))
@@ -127,7 +124,6 @@ def test_a_list_hit_costs_no_request(office: Callable[..., Office], server: Any,
     assert not here.desk.lists_changed()
 
 
-@pytest.mark.feature("B2")
 def test_answers_are_kept_over_a_restart_and_for_their_time(
     office: Callable[..., Office], server: Any, clock: Any
 ) -> None:
@@ -144,7 +140,6 @@ def test_answers_are_kept_over_a_restart_and_for_their_time(
     assert len(server.requests) == 2
 
 
-@pytest.mark.feature("B2")
 def test_answers_kept_are_bounded(office: Callable[..., Office], tmp_path: Path) -> None:
     here = office(pace=PACE._replace(most_results=2))
     for address in (ONE, TWO, THREE):
@@ -159,7 +154,6 @@ def test_answers_kept_are_bounded(office: Callable[..., Office], tmp_path: Path)
     database.close()
 
 
-@pytest.mark.feature("B2")
 def test_a_flood_of_one_address_is_one_request(office: Callable[..., Office], server: Any) -> None:
     here = office()
     for _each in range(5000):
@@ -169,7 +163,6 @@ def test_a_flood_of_one_address_is_one_request(office: Callable[..., Office], se
     assert len(server.requests) == 1
 
 
-@pytest.mark.feature("B2", "B5")
 def test_over_budget_addresses_are_looked_up_later(
     office: Callable[..., Office], server: Any, helper: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,7 +191,6 @@ def test_over_budget_addresses_are_looked_up_later(
     ]
 
 
-@pytest.mark.feature("B2")
 def test_budgets_and_open_lookups_survive_a_kill(
     office: Callable[..., Office], server: Any, clock: Any, tmp_path: Path, helper: Any
 ) -> None:
@@ -241,7 +233,6 @@ def _lookups_in(directory: Path) -> list[Any]:
     return rows
 
 
-@pytest.mark.feature("B1", "B2")
 def test_429_is_honoured_over_a_restart(office: Callable[..., Office], server: Any, clock: Any, helper: Any) -> None:
     server.behave = lambda request: helper.http(429, Retry_After="120")
     first = office(clock)
@@ -262,7 +253,6 @@ def test_429_is_honoured_over_a_restart(office: Callable[..., Office], server: A
     third.answer(ONE, State.CLEAN)
 
 
-@pytest.mark.feature("B1", "B2")
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
@@ -303,7 +293,6 @@ def test_errors_are_named_kept_briefly_and_tried_again(
         assert here.state(ONE) is State.LISTED
 
 
-@pytest.mark.feature("B2")
 def test_errors_end_some_time(office: Callable[..., Office], server: Any, helper: Any) -> None:
     server.behave = lambda request: helper.http(500)
     here = office(pace=PACE._replace(attempts=2))
@@ -345,7 +334,6 @@ def test_a_provider_that_fails_again_and_again_is_left_alone_for_a_while(
     }
 
 
-@pytest.mark.feature("B1", "B5")
 def test_without_a_key_the_state_is_unknown_and_said_once(
     office: Callable[..., Office], server: Any, abuseipdb: AbuseIPDB, clock: Any
 ) -> None:
@@ -366,7 +354,6 @@ def test_without_a_key_the_state_is_unknown_and_said_once(
     assert len(server.requests) == 1
 
 
-@pytest.mark.feature("B3")
 def test_servers_that_drip_for_ever_hold_up_nobody_else(
     office: Callable[..., Office], server: Any, helper: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -398,7 +385,6 @@ def test_requests_that_never_end_are_bounded(
     assert {answer.verdicts[-1].detail for answer in here.answers} >= {"2 requests hang"}
 
 
-@pytest.mark.feature("B3")
 def test_the_loop_waits_for_no_server_and_no_disk(
     office: Callable[..., Office], server: Any, helper: Any, tmp_path: Path
 ) -> None:
@@ -458,7 +444,6 @@ def test_a_late_case_gets_an_answer_too(office: Callable[..., Office], server: A
     assert seen == {"first": "1", "second": "2"}
 
 
-@pytest.mark.feature("B3")
 @pytest.mark.parametrize("kind", ["silent", "dripping", "idle"])
 def test_it_closes_within_a_second(office: Callable[..., Office], server: Any, helper: Any, kind: str) -> None:
     if kind == "silent":
@@ -488,7 +473,6 @@ def test_another_configuration(office: Callable[..., Office], server: Any, tmp_p
     helper.until(lambda: here.state(TWO) is State.LISTED)
 
 
-@pytest.mark.feature("B4")
 def test_a_list_that_changed_is_read(office: Callable[..., Office], tmp_path: Path, helper: Any) -> None:
     path = tmp_path / "list"
     path.write_text("9.9.9.9\n")

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import pytest
 from ngfw.intel.high_alert import HighAlert
 
 
-@pytest.mark.feature("B9")
 def test_many_blocks_switch_it_on_and_quiet_off() -> None:
     alert = HighAlert(blocks=50, window=60)
     for second in range(49):
@@ -17,7 +15,6 @@ def test_many_blocks_switch_it_on_and_quiet_off() -> None:
     assert not alert.active(1106.0)
 
 
-@pytest.mark.feature("B9")
 def test_silence_ends_it_too() -> None:
     alert = HighAlert(blocks=10, window=60)
     alert.add(10, 1000.5)

@@ -43,7 +43,6 @@ def write(path: Path, text: str) -> None:
     os.replace(fresh, path)
 
 
-@pytest.mark.feature("B4", "B5")
 def test_several_lists_in_their_order(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("5.5.5.5\n")
     (tmp_path / "b").write_text("5.5.0.0/16\n2001:db8::/32\n")
@@ -63,7 +62,6 @@ def test_several_lists_in_their_order(tmp_path: Path) -> None:
     assert lists.netsets.directories() == [tmp_path]
 
 
-@pytest.mark.feature("B4")
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_text("5.5.5.5\n")
@@ -78,7 +76,6 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert lists.states("6.6.6.6") == [State.LISTED]
 
 
-@pytest.mark.feature("B4")
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -140,7 +137,6 @@ def test_lines_left_out_are_counted_and_the_first_is_named(tmp_path: Path) -> No
     assert lists.said[0].startswith("netset list: 2 entries; 2 lines left out, the first: 10.0.0.0/8 (not public")
 
 
-@pytest.mark.feature("B4")
 def test_a_list_is_fetched_and_then_only_if_it_changed(tmp_path: Path, server: Any, helper: Any) -> None:
     path = tmp_path / "list"
     lists = Lists(Netset("list", str(path), server.url, 3600))
@@ -195,7 +191,6 @@ def test_validators_count_only_for_the_file_and_the_address_they_came_with(
         assert again.states() == [State.LISTED]
 
 
-@pytest.mark.feature("B4")
 @pytest.mark.parametrize(
     ("status", "body", "reason"),
     [
@@ -336,7 +331,6 @@ def test_another_configuration_keeps_the_lists_that_stay(tmp_path: Path) -> None
     assert len(lists.said) == 2
 
 
-@pytest.mark.feature("B3", "B4")
 def test_the_upkeep_reads_and_fetches_beside_the_loop(tmp_path: Path, server: Any, helper: Any) -> None:
     local, remote, hanging = tmp_path / "local", tmp_path / "remote", tmp_path / "hanging"
     server.behave = lambda request: server.hang(request) if request.query else helper.http(200, "5.5.5.5\n")

@@ -32,7 +32,6 @@ LIST = """\
 """
 
 
-@pytest.mark.feature("B4")
 def test_what_a_list_holds() -> None:
     ranges = read(LIST)
     inside = (
@@ -50,7 +49,6 @@ def test_what_a_list_holds() -> None:
     assert ranges.refusals == 0
 
 
-@pytest.mark.feature("B8")
 def test_private_space_never_counts() -> None:
     # What FireHOL's level 1 holds of it, and an entry around each.
     private = "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.168.0.0/16"

@@ -101,7 +101,6 @@ def test_the_table_is_whole() -> None:
     assert len(ALL) == 4 * 9 * 3 * 2 * 2 * 4
 
 
-@pytest.mark.feature("B5", "B6", "B7")
 @pytest.mark.parametrize("mode", ["skip", "require", "confirm"])
 @pytest.mark.parametrize("standing", [N, W, P, F])
 def test_every_combination(mode: str, standing: Standing) -> None:
@@ -135,7 +134,6 @@ def test_every_combination(mode: str, standing: Standing) -> None:
         )
 
 
-@pytest.mark.feature("B8")
 @pytest.mark.parametrize("standing", [N, W, P, F])
 @pytest.mark.parametrize("mode", ["require", "confirm"])
 @pytest.mark.parametrize("closed", [False, True])
