@@ -2,7 +2,7 @@
 """Makes tests/data/eve anew: a lab, the role, live Suricata, and the traffic of lab/traffic.py.
 
     make demo                      # once, for the tools that a lab needs
-    python3 tests/data/make.py     # as root; all recordings, three minutes
+    python3 tests/data/make.py     # as root; all recordings, five minutes
     python3 tests/data/make.py --keep sql ftp
 
 Each recording holds what Suricata wrote while one kind of traffic ran, without `stats` and, but for the benign one,
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
@@ -145,8 +146,6 @@ class Recorder:
 
 def shortened(address: object) -> str:
     """An address as `ip` prints it; Suricata writes all zeros of IPv6."""
-    from ipaddress import ip_address
-
     return str(ip_address(str(address))) if address else ""
 
 
