@@ -131,10 +131,12 @@ def decide(
         outcome = Outcome.EXTENDED if is_longer(block, standing.block) else Outcome.ACTIVE
     else:
         outcome = Outcome.NEW
-    if outcome is not Outcome.ACTIVE:
-        refused = _untrustworthy(hit, action, resolution, terms, now if stamped else None) or refusal
-        if refused is not None:
-            return _decision(hit, action, direction, address, refused, None, Outcome.SKIPPED)
+    refused = _untrustworthy(hit, action, resolution, terms, now if stamped else None) or refusal
+    if refused is not None and outcome is Outcome.ACTIVE:
+        # It counts, but it is no reason to block again if somebody has lifted the entry meanwhile.
+        return _decision(hit, action, direction, network, reason, None, outcome)
+    if refused is not None:
+        return _decision(hit, action, direction, address, refused, None, Outcome.SKIPPED)
     return _decision(hit, action, direction, network, reason, block, outcome)
 
 

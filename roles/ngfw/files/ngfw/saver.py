@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 from .loop import Loop
 
@@ -67,7 +68,8 @@ class Saver:
             for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(each, signal.SIG_DFL)
             self._in_child()
-            os.nice(10)
+            with suppress(OSError):  # the unit's system call filter may forbid it
+                os.nice(10)
             save()
         except BaseException as error:
             os.write(answer, f"{error}"[:1000].encode("utf-8", "backslashreplace"))

@@ -45,6 +45,7 @@ RECALL_BYTES = 8 << 20
 """The most that is read again of all logs together, so that thresholds go on counting after a restart."""
 
 _STATUS_SECONDS = 1.0
+_CATCH_UP_SECONDS = 0.5
 _CURSOR_SECONDS = 1.0
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 _FIXED = ("chain", "families", "hooks", "state_directory", "log_directory", "dry_run", "metrics")
@@ -108,6 +109,7 @@ class Service:
         self._cursor_due = False
         self._status_at = 0.0
         self._started_at = clock()
+        self._caught_up = False
 
     def run(self) -> None:
         """Watch until SIGTERM or SIGINT. Raises StateError or FirewallError if it cannot begin."""
@@ -138,17 +140,14 @@ class Service:
         if positions is None:
             self._move_cursor()  # a kill from here on must not make the next start skip to the end again
         self._recall()
-        if not self._dry_run:
-            self._remember()
-        self._endings.compare()
-        self._arm_endings()
+        # New offenders come first: what has ended meanwhile is told when they are blocked.
+        self._loop.after("catch up", _CATCH_UP_SECONDS, self._catch_up)
         self._arm_alarm()
         self._saver.changed()
         if self._notifier.watchdog_seconds is not None:
             self._watchdog(self._notifier.watchdog_seconds)
         mode = " (dry run)" if self._dry_run else ""
-        own = len(self._endings)
-        self._journal.say(f"ngfw {VERSION} watches{mode}: {len(self._rules)} rules, {own} blocks of its own in force")
+        self._journal.say(f"ngfw {VERSION} watches{mode}: {len(self._rules)} rules in force")
         self._warn_without_rules()
         self._notifier.ready(f"{len(self._rules)} rules in force")
         self._write_status()
@@ -193,6 +192,8 @@ class Service:
         if self._tail is not None:
             if not self._transaction.unfinished:
                 self._move_cursor()
+            if not self._caught_up:
+                self._catch_up()
             if self._config.on_stop == "flush" and not self._dry_run:
                 self._flush()
             self._saver.finish()
@@ -308,6 +309,9 @@ class Service:
     def _follow_others(self) -> None:
         if not isinstance(self._enforcement, Enforcement) or not self._enforcement.others_wrote():
             return
+        if not self._caught_up:
+            self._catch_up()
+            return
         try:
             self._endings.compare()
         except FirewallError as error:
@@ -331,6 +335,8 @@ class Service:
         enforcement = self._enforcement
         if not isinstance(enforcement, Enforcement):
             return _nothing
+        if not self._caught_up:
+            self._catch_up()
         entries, mark = self._endings.entries(), self._journal.mark(ALERTS_JSON)
 
         def save() -> None:
@@ -339,14 +345,26 @@ class Service:
 
         return save
 
+    def _catch_up(self) -> None:
+        """Know again which blocks were in force when the last run ended, and journal the end of those that are not."""
+        self._loop.cancel("catch up")
+        self._caught_up = True
+        try:
+            if not self._dry_run:
+                self._remember()
+            self._endings.compare()
+        except FirewallError as error:
+            self._error(f"cannot see which blocks have ended: {error}")
+        self._arm_endings()
+        self._touch_status()
+
     def _remember(self) -> None:
-        """Know again which blocks were in force when the last run ended."""
         kept = self._state.load(IN_FORCE, expiry.decode)
         if kept is not None:
             entries, mark = kept
-            self._endings.add(
-                entries if mark is None else expiry.follow(entries, self._journal.after(ALERTS_JSON, mark))
-            )
+            if mark is not None:
+                entries = expiry.follow(entries, self._journal.after(ALERTS_JSON, mark))
+            self._endings.add(entry for entry in entries if self._endings.get(entry.block) is None)
 
     def _watchdog(self, seconds: float) -> None:
         self._notifier.watchdog()
