@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import random
 import signal
-import time
 from collections import Counter
-from ipaddress import ip_address
 
 import pytest
 
@@ -101,47 +98,3 @@ def test_the_first_start_is_remembered_before_anything_is_written(watcher: Watch
     watcher.start()
     wait_until(lambda: watcher.lines("alerts.json"))
     assert watcher.blocked() == {"198.51.100.1"}
-
-
-@pytest.mark.feature("A2", "A3")
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_at_random(watcher: Watcher, seed: int) -> None:
-    random_ = random.Random(seed)
-    print(f"seed {seed}")
-    addresses: list[str] = []
-    rotations = 0
-    watcher.start()
-    for kill in range(10):
-        burst_until = time.monotonic() + random_.uniform(0.02, 0.25)
-        while time.monotonic() < burst_until:
-            number = len(addresses)
-            count = random_.randint(1, 40)
-            fresh = [str(ip_address("198.18.0.0") + each) for each in range(number, number + count)]
-            watcher.write(*(alert(address, number) for number, address in enumerate(fresh, number)))
-            addresses += fresh
-            if random_.random() < 0.05:
-                rotations += 1
-                watcher.log.rename(f"{watcher.log}.{rotations}")
-                watcher.log.touch()
-            time.sleep(0.01)  # some 2,000 lines a second, as a busy sensor writes
-        watcher.stop(signal.SIGKILL)
-        if random_.random() < 0.3:
-            for name in ("blocks.log", "alert.log", "alerts.json"):
-                path = watcher.journals / name
-                if path.exists():
-                    path.rename(path.with_name(f"{name}.{kill}"))
-        watcher.start(wait=random_.random() < 0.7)
-    last = "198.51.100.99"
-    watcher.write(alert(last))
-    addresses.append(last)
-
-    def journaled(name: str, word: str) -> list[str]:
-        paths = sorted(watcher.journals.glob(f"{name}*"))
-        return [line for path in paths for line in path.read_text().splitlines() if word in line]
-
-    wait_until(lambda: journaled("alerts.json", last), seconds=20)
-    assert watcher.blocked() == set(addresses)
-    blocked = Counter(line.split()[3] for line in journaled("blocks.log", " BLOCKED "))
-    assert blocked == Counter(addresses)
-    assert len(journaled("alerts.json", '"action":"block"')) == len(addresses)
-    assert len(journaled("alert.log", " ALERT ")) == len(addresses)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ngfw import enforcement
+from ngfw import enforcement, notify
 from ngfw.config import Config, LogSource
 from ngfw.enforcement import Rehearsal
 from ngfw.expiry import Expiries
@@ -233,6 +233,16 @@ def test_what_the_service_manager_hears(tmp_path: Path) -> None:
         notifier.stopping()
         assert heard.recv(200) == b"STOPPING=1"
     notifier.watchdog()  # the manager is gone: no matter
+
+
+def test_a_manager_that_does_not_listen_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "_PATIENCE_SECONDS", 0.01)
+    with manager(tmp_path):
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "n")})
+        start = time.monotonic()
+        for _ in range(50):
+            notifier.watchdog()
+        assert time.monotonic() - start < 3
 
 
 @pytest.mark.parametrize(

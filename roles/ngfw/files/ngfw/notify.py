@@ -9,6 +9,9 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
+_PATIENCE_SECONDS = 1.0
+"""A manager that does not read stops nobody."""
+
 
 class Notifier:
     """Sends states to the socket that the service manager named in the environment."""
@@ -18,6 +21,8 @@ class Notifier:
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
+        if self._socket is not None:
+            self._socket.settimeout(_PATIENCE_SECONDS)
         self.watchdog_seconds = self._watchdog(environment)
         """How often watchdog() must be called at the least, None for never; half of what the manager waits for."""
 
