@@ -219,10 +219,12 @@ class Watcher:
         self.settings.update(settings)
         self.config.write_text(json.dumps(self.settings))  # JSON is YAML
 
-    def start(self, *, code: str = "", wait: bool = True, path: Path | None = None) -> None:
+    def start(
+        self, *, code: str = "", wait: bool = True, path: Path | None = None, within: tuple[str, ...] = ()
+    ) -> None:
         """Start it and wait until it is ready; `code` is run instead, with `load` and `Service` at hand.
 
-        `path` is looked into first for Python modules.
+        `path` is looked into first for Python modules; `within` is a command that starts the rest of its line.
         """
         argv = [sys.executable, "-m", "ngfw", "watch", "--config", str(self.config)]
         if code:
@@ -231,7 +233,7 @@ class Watcher:
         environment = {**os.environ, "PYTHONPATH": paths, "NOTIFY_SOCKET": self._address}
         with self.network.host, (self.directory / "output").open("ab") as output:
             self.process = subprocess.Popen(
-                argv, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                [*within, *argv], env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
         if wait:
             self.hear("READY=1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -155,19 +156,47 @@ def stream_of_packets(network: Network, source: str) -> Iterator[list[int]]:
         receiver.close()
 
 
+@contextmanager
+def dead_name_server(watcher: Watcher) -> Iterator[tuple[str, ...]]:
+    """A command that starts another one where every look-up of a name waits for an answer that never comes."""
+    silent = watcher.network.peer.socket(socket.AF_INET, "198.51.100.53", 53)
+    resolver = watcher.directory / "resolv.conf"
+    resolver.write_text("nameserver 198.51.100.53\n")
+    mount = f'mount --bind {resolver} $(readlink -f /etc/resolv.conf) && exec "$@"'
+    try:
+        yield ("unshare", "--mount", "sh", "-c", mount, "sh")
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent.recv(500)  # nobody has asked
+    finally:
+        silent.close()
+
+
 @pytest.mark.feature("D3")
 def test_no_packet_passes_while_it_comes_and_goes(watcher: Watcher) -> None:
-    watcher.start()
-    watcher.write(alert("198.51.100.1"))
-    wait_until(lambda: watcher.lines("alerts.json"))
-    with stream_of_packets(watcher.network, "198.51.100.1") as counts:
-        for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
-            watcher.stop(number)
-            watcher.configure(whitelist=["198.51.100.77"] if number is signal.SIGKILL else [])
-            watcher.start()
-            watcher.reload()
-    assert counts[0] > 200
-    assert counts[1] == 0
+    """With 10,000 blocks in force, new code, a changed configuration, and a name server that does not answer."""
+    upgraded = watcher.directory / "upgraded"
+    shutil.copytree(FILES / "ngfw", upgraded / "ngfw")
+    with dead_name_server(watcher) as within:
+        watcher.start(within=within)
+        watcher.write(*(alert(f"198.18.{number // 250}.{number % 250}") for number in range(10_000)))
+        watcher.write(alert("198.51.100.1"))
+        wait_until(lambda: watcher.lines("blocks.log", "198.51.100.1 "), seconds=10)
+        slowest = 0.0
+        with stream_of_packets(watcher.network, "198.51.100.1") as counts:
+            for round_, number in enumerate((signal.SIGTERM, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL)):
+                watcher.stop(number)
+                watcher.configure(whitelist=["198.51.100.77"] if number is signal.SIGKILL else [])
+                start = time.monotonic()
+                watcher.start(within=within, path=upgraded if round_ % 2 else None)
+                slowest = max(slowest, time.monotonic() - start)
+                watcher.reload()
+        print(f"{counts[0]} packets, ready after {slowest:.2f} s at the latest")
+        assert counts[0] > 200
+        assert counts[1] == 0
+        assert slowest < 3
+        assert len(watcher.blocked()) == 10_001
+        watcher.stop()
 
 
 @pytest.mark.feature("E3")
