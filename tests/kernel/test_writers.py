@@ -154,3 +154,22 @@ def test_a_user_without_privileges_is_told_what_to_do(lab, block, prepared):
     for _dry_run in (False, True):
         assert "run as root" in said.get()
     assert lab.kernel() == before
+
+
+def test_a_look_lasts_until_the_next_look_or_change(lab, block):
+    watching, other = lab.firewall(keep_mirror=True), lab.firewall()
+    watching.ensure()
+    watching.look()
+    assert watching.standing(block("203.0.113.7")) is None
+    other.block([block("203.0.113.7")])
+    other.whitelist([WhitelistItem(parse_network("203.0.113.8"))])
+
+    assert watching.standing(block("203.0.113.7")) is None
+    assert watching.guard(parse_network("203.0.113.8")) is None
+    watching.look()
+    assert watching.standing(block("203.0.113.7")) is not None
+    assert watching.guard(parse_network("203.0.113.8")) is not None
+    other.unblock([parse_network("203.0.113.7")])
+    assert [str(entry.block.network) for entry in watching.block([block("203.0.113.7")]).blocked] == ["203.0.113.7"]
+    other.unblock([parse_network("203.0.113.7")])
+    assert watching.standing(block("203.0.113.7")) is None

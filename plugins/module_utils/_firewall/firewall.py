@@ -75,12 +75,14 @@ class Firewall:
         )
         self._protected: dict[Network, str] = {}
         self._guards: tuple[State, Guards] | None = None
+        self._looking = False
+        self._looked: State | None = None
 
     # --- looking -----------------------------------------------------------------------------------------------
 
     def info(self, gather: Sequence[str] = GATHER) -> Info:
         """What is in force now, counters included."""
-        self._kernel.forget()
+        self.forget()
         state = self._kernel.state()
         if set(gather) != {"chain"}:
             self._kernel.read(state, (spec.name for spec in state.sets.values() if spec.role is not Role.LIST))
@@ -98,9 +100,16 @@ class Firewall:
             for network, held in state.live(spec.name, now)
         ]
 
+    def look(self) -> None:
+        """From now to the next change `standing`, `guard` and `guards_near` answer without asking who else wrote.
+
+        For many questions in a row, such as a batch's: what is then asked for is planned anew under the lock.
+        """
+        self._looking, self._looked = True, None
+
     def standing(self, block: Block) -> Entry | None:
         """The entry of that network, action, direction (and rate or prefix) in force now."""
-        state = self._kernel.state()
+        state = self._now()
         spec = block_set(self._chain, block)
         self._kernel.read(state, (spec.name,))
         held = state.held(spec.name, block.network, self._clock())
@@ -127,11 +136,11 @@ class Firewall:
 
     def guard(self, network: Network) -> Guard | None:
         """The protected or whitelisted network that wholly covers this one."""
-        return self._current_guards(self._kernel.state()).covering(network)
+        return self._current_guards(self._now()).covering(network)
 
     def guards_near(self, network: Network) -> bool:
         """Whether a protected or whitelisted address lies inside this network, or around it."""
-        return self._current_guards(self._kernel.state()).near(network)
+        return self._current_guards(self._now()).near(network)
 
     def warnings(self) -> list[str]:
         """What the operator should know about this host, if anything."""
@@ -148,6 +157,7 @@ class Firewall:
 
     def forget(self) -> None:
         """Believe nothing that was read before: somebody changed the kernel beside the lock."""
+        self._looking, self._looked = False, None
         self._kernel.forget()
 
     def close(self) -> None:
@@ -312,10 +322,19 @@ class Firewall:
         """
         with self._lock:
             self._lock.advance()
-            self._kernel.forget()
+            self.forget()
             return saved.restore(path, self._chain, self._sets, self._clock())
 
     # --- inner steps -------------------------------------------------------------------------------------------
+
+    def _now(self) -> State:
+        """The state that look-ups answer from."""
+        if self._looked is not None:
+            return self._looked
+        state = self._kernel.state()
+        if self._looking:
+            self._looked = state
+        return state
 
     @contextmanager
     def _planning(self, dry_run: bool, *, prepare: bool = True, look_again: bool = False) -> Iterator[Planner]:
@@ -324,6 +343,7 @@ class Firewall:
         `prepare` makes sure of the sets that guard, of the protected addresses, and of the chain; `look_again`
         believes no mirror of the chain and of which sets there are.
         """
+        self._looking, self._looked = False, None
         with nullcontext() if dry_run else self._lock:
             now = self._clock()
             state, lost = self._kernel.look_again() if look_again else (self._kernel.state(), {})

@@ -35,6 +35,9 @@ class Kernel:
     def put(self, *entries: Entry) -> None:
         self.held.update({each.block[:3]: each for each in entries})
 
+    def look(self) -> None:
+        """What is held changes between two calls only."""
+
     def entries(self) -> list[Entry]:
         return list(self.held.values())
 

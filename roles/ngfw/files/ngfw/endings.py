@@ -25,6 +25,8 @@ _ROUNDED = 1.0
 class Kernel(Protocol):
     """What has to be asked."""
 
+    def look(self) -> None: ...
+
     def entries(self) -> list[Entry]: ...
 
     def holds(self, block: Block) -> bool: ...
@@ -82,6 +84,7 @@ class Endings:
 
     def expire(self) -> None:
         """Journal what has ended."""
+        self._kernel.look()
         now = self._clock()
         lifted = []
         for entry in self._blocks.ended(now + EARLY_SECONDS):
@@ -102,6 +105,7 @@ class Endings:
 
     def compare(self) -> None:
         """Somebody else wrote, or time has passed without us: journal what is gone."""
+        self._kernel.look()
         now = self._clock()
         expired: list[Entry] = []
         lifted: list[Entry] = []

@@ -47,6 +47,7 @@ class Enforcement:
         self._sets = IpSets()
         self._others: Inotify | None = None
         self._seen: int | None = None
+        self.look: Callable[[], None] = self._firewall.look
         self.standing: Callable[[Block], Entry | None] = self._firewall.standing
         self.guard: Callable[[Network], Guard | None] = self._firewall.guard
         self.guards_near: Callable[[Network], bool] = self._firewall.guards_near

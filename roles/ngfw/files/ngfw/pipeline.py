@@ -86,7 +86,7 @@ class Pipeline:
     def process(self, chunks: Iterable[Chunk], *, now: float | None) -> Batch:
         """Decide all lines of the chunks, at the time `now` (epoch seconds), or each at its event's own time."""
         batch = Batch([], [], [])
-        self._view.clear()
+        self._view.look()
         self._wide.clear()
         seen: dict[str, int] = {}
         needs, type_of = self._engine.needs, eve.event_type_of
@@ -251,11 +251,13 @@ class _View:
         self._repeated: set[_Key] = set()
         self.guards_near: Callable[[Network], bool] = enforcer.guards_near
 
-    def clear(self) -> None:
+    def look(self) -> None:
+        """A batch begins."""
         self._fresh.clear()
         self._before.clear()
         self._guards.clear()
         self._repeated.clear()
+        self._enforcer.look()
 
     def guard(self, network: Network) -> Guard | None:
         guards = self._guards

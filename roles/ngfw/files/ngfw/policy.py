@@ -41,6 +41,9 @@ class Guard(Protocol):
 class Enforcer(Protocol):
     """What a decision asks of the state in force: the kernel's mirror, or the recorder of a replay."""
 
+    def look(self) -> None:
+        """A batch begins: its questions may be answered from what is in force now."""
+
     def standing(self, block: Block) -> Entry | None:
         """The entry of the block's network, action and direction, or None."""
 
