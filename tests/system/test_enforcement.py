@@ -208,7 +208,7 @@ def test_a_dry_run_in_the_foreground_stands_in_nobodys_way(watcher: Watcher) -> 
     if not all(each.stat().st_mode & 0o005 == 0o005 for each in (FILES, *FILES.parents)):
         pytest.skip("this checkout is not readable for other users")
     watcher.write(alert("198.51.100.6"))
-    wait_until(lambda: (watcher.state / "sets").exists(), seconds=10)
+    wait_until(lambda: (watcher.state / "in_force").exists(), seconds=10)  # the last file that saving writes
     before = files(watcher)
     with watcher.network.host:
         looker = subprocess.Popen(

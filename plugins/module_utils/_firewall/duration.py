@@ -47,6 +47,11 @@ def parse_timeout(text: object) -> float:
     return seconds
 
 
+def is_longer(first: int, second: int) -> bool:
+    """Whether a duration in seconds is longer than another; 0 is permanent, the longest."""
+    return second != 0 and (first == 0 or first > second)
+
+
 def format_duration(seconds: int) -> str:
     """The shortest exact text of a duration; `0` for permanent."""
     if seconds == 0:

@@ -85,7 +85,8 @@ class Firewall:
         self.forget()
         state = self._kernel.state()
         if set(gather) != {"chain"}:
-            self._kernel.read(state, (spec.name for spec in state.sets.values() if spec.role is not Role.LIST))
+            lists = (Role.LIST, Role.FILLING)
+            self._kernel.read(state, (spec.name for spec in state.sets.values() if spec.role not in lists))
         return Info(self._chain, self._families, self._tables.backend(), state, self._clock(), tuple(gather))
 
     def entries(self) -> list[Entry]:

@@ -22,22 +22,26 @@ _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_GATEWAY, _RTA_MULTIPATH, _RTA_VIA = 5, 9, 18
 _NEXT_HOP = struct.Struct("=HBBI")  # struct rtnexthop
 _RESOLVER_FILES = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
-_SPECIAL = (
-    ("0.0.0.0", "unspecified"),
-    ("127.0.0.0/8", "loopback"),
-    ("169.254.0.0/16", "link-local"),
-    ("224.0.0.0/4", "multicast"),
-    ("255.255.255.255", "limited broadcast"),
-    ("::", "unspecified"),
-    ("::1", "loopback"),
-    ("fe80::/10", "link-local"),
-    ("ff00::/8", "multicast"),
-)
+SPECIAL = {
+    parse_network(text): why
+    for text, why in (
+        ("0.0.0.0", "unspecified"),
+        ("127.0.0.0/8", "loopback"),
+        ("169.254.0.0/16", "link-local"),
+        ("224.0.0.0/4", "multicast"),
+        ("255.255.255.255", "limited broadcast"),
+        ("::", "unspecified"),
+        ("::1", "loopback"),
+        ("fe80::/10", "link-local"),
+        ("ff00::/8", "multicast"),
+    )
+}
+"""Networks that are protected on every host, with the reason."""
 
 
 def protected() -> dict[Network, str]:
     """Every network that may never be blocked, with the reason; without the SSH peer, whose protection ends."""
-    found = {parse_network(text): why for text, why in _SPECIAL}
+    found = dict(SPECIAL)
     route = Netlink(ROUTE)
     try:
         for network in _own_addresses(route):

@@ -88,7 +88,7 @@ class Info:
 
     def _sets(self, role: Role) -> list[SetSpec]:
         return sorted(
-            (s for s in self.state.sets.values() if s.role is role and s.family in self.families and s.name[-1] != "~"),
+            (s for s in self.state.sets.values() if s.role is role and s.family in self.families),
             key=lambda spec: spec.name,
         )
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Callable
 
 from .address import Key, Network
@@ -126,7 +126,7 @@ class Kernel:
         for spec in plan.create:
             self._sets.create(spec.name, spec.family)
         for spec, members in plan.fill.items():
-            rejected += self._replace(spec, members, exists=state is not None and spec.name in state.sets)
+            rejected += self._replace(spec, members, state.sets if state is not None else ())
         for wanted in (plan.renew, plan.add):
             for name, entries in wanted.items():
                 rejected += self._sets.add(name, _timed(entries, now))
@@ -143,14 +143,14 @@ class Kernel:
         """What a blocklist's set holds; nothing if it does not exist."""
         return self._sets.members(spec.name) if spec.name in state.sets else set()
 
-    def _replace(self, spec: SetSpec, members: set[Key], *, exists: bool) -> list[Rejected]:
+    def _replace(self, spec: SetSpec, members: set[Key], present: Container[str]) -> list[Rejected]:
         """Give a blocklist's set other members, all at once."""
         beside = filling(spec).name
-        if beside in self._sets.headers():
+        if beside in present:
             self._sets.destroy(beside)  # left by a writer that was killed
         self._sets.create(beside, spec.family, plain=True, elements=len(members))
         rejected = self._sets.fill(beside, members)
-        if not exists:
+        if spec.name not in present:
             self._sets.create(spec.name, spec.family, plain=True, elements=len(members))
         self._sets.swap(beside, spec.name)
         self._sets.destroy(beside)

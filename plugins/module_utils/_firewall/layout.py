@@ -15,14 +15,14 @@ from .errors import InvalidInput
 
 HOOKS = ("INPUT", "FORWARD", "OUTPUT")
 
-_TAKEN = re.compile(
+TAKEN_CHAIN = re.compile(
     "INPUT|OUTPUT|FORWARD|PREROUTING|POSTROUTING|ACCEPT|DROP|REJECT|LOG|RETURN|QUEUE|NFQUEUE|NFLOG|MARK|CONNMARK"
     "|CONNSECMARK|SECMARK|CT|DNAT|SNAT|MASQUERADE|REDIRECT|NETMAP|TOS|DSCP|ECN|TTL|HL|TCPMSS|TCPOPTSTRIP|TEE|TPROXY"
     "|TRACE|ULOG|AUDIT|CHECKSUM|CLASSIFY|CLUSTERIP|HMARK|IDLETIMER|LED|NOTRACK|RATEEST|SET|SNPT|DNPT|SYNPROXY|ERROR"
     "|DOCKER|LIBVIRT_.*",
     re.IGNORECASE,
 )
-_CHAIN = re.compile(r"[A-Za-z0-9_]{1,12}", re.ASCII)
+CHAIN_NAME = re.compile(r"[A-Za-z0-9_]{1,12}", re.ASCII)
 _LIST = re.compile(r"[a-z0-9_]{1,12}", re.ASCII)
 _ACTIONS = {Action.LOG: "log", Action.RATE_LIMIT: "rate", Action.REJECT: "reject", Action.DROP: "drop"}
 _DIRECTIONS = {Direction.SOURCE: "src", Direction.DESTINATION: "dst"}
@@ -44,6 +44,7 @@ class Role(Enum):
     ALLOW = "allow"
     OWN = "own"
     LIST = "list"
+    FILLING = "filling"
 
 
 class SetSpec(NamedTuple):
@@ -59,9 +60,9 @@ class SetSpec(NamedTuple):
 
 def valid_chain(name: str) -> str:
     """`name` if a chain may be called so; raises InvalidInput."""
-    if not _CHAIN.fullmatch(name):
+    if not CHAIN_NAME.fullmatch(name):
         raise InvalidInput(f"chain '{name[:40]}': use 1 to 12 letters, digits or underscores")
-    if _TAKEN.fullmatch(name):
+    if TAKEN_CHAIN.fullmatch(name):
         raise InvalidInput(f"chain '{name}' is a name that iptables or another program uses; choose one such as NGFW")
     return name
 
@@ -104,8 +105,8 @@ def list_set(chain: str, name: str, family: str, direction: Direction) -> SetSpe
 
 
 def filling(spec: SetSpec) -> SetSpec:
-    """The set beside a blocklist's, while it is filled."""
-    return spec._replace(name=spec.name + "~")
+    """The set beside a blocklist's, while it is filled; what a killed writer leaves is found by its role."""
+    return spec._replace(name=spec.name + "~", role=Role.FILLING)
 
 
 def parse_set_name(chain: str, name: str) -> SetSpec | None:
@@ -114,7 +115,7 @@ def parse_set_name(chain: str, name: str) -> SetSpec | None:
         re.escape(chain)
         + r"(?:-(?P<guard>allow|own)(?P<guarded>[46])"
         + r"|-(?P<action>drop|reject|log|rate)-(?P<side>src|dst)(?P<digit>[46])(?:-(?P<hash>[0-9a-f]{8}))?"
-        + r"|\.(?P<list>[a-z0-9_]{1,12})\.(?P<way>[sd])(?P<last>[46])~?)",
+        + r"|\.(?P<list>[a-z0-9_]{1,12})\.(?P<way>[sd])(?P<last>[46])(?P<filling>~)?)",
         name,
         re.ASCII,
     )
@@ -126,7 +127,8 @@ def parse_set_name(chain: str, name: str) -> SetSpec | None:
         return SetSpec(name, role, _FAMILY_DIGITS[found["guarded"]])
     if found["list"]:
         direction = Direction.SOURCE if found["way"] == "s" else Direction.DESTINATION
-        return SetSpec(name, Role.LIST, _FAMILY_DIGITS[found["last"]], Action.DROP, direction, found["list"])
+        role = Role.FILLING if found["filling"] else Role.LIST
+        return SetSpec(name, role, _FAMILY_DIGITS[found["last"]], Action.DROP, direction, found["list"])
     action = _ACTION_NAMES[found["action"]]
     if (found["hash"] is not None) != (action in _HASHED):
         return None
@@ -141,7 +143,7 @@ def chain_rules(chain: str, family: str, sets: Iterable[SetSpec], parameters: Ma
     cannot be known (it is empty then).
     """
     wanted = sorted(
-        (s for s in sets if s.family == family and s.role in (Role.BLOCK, Role.LIST) and not s.name.endswith("~")),
+        (s for s in sets if s.family == family and s.role in (Role.BLOCK, Role.LIST)),
         key=lambda s: (s.role is Role.LIST, _ORDER[s.action], s.direction is Direction.DESTINATION, s.name),
     )
     guards = {direction: _guards(chain, family, direction) for direction in Direction}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from .address import Key, Network, NetworkSet
+from .duration import is_longer
 from .entry import (
     Action,
     Block,
@@ -22,7 +23,7 @@ from .entry import (
 from .errors import InvalidInput
 from .guards import Guards, WhitelistEntry, WhitelistItem, guard_comment, guard_note, guard_text
 from .iptables import ChainState, jumps_are_right, render_absent, render_present, same_rules
-from .layout import HOOKS, Role, Rule, SetSpec, allow_set, block_set, chain_rules, own_set, parse_set_name
+from .layout import HOOKS, Role, Rule, SetSpec, allow_set, block_set, chain_rules, filling, own_set, parse_set_name
 from .result import Refusal, Result
 from .state import Held, Plan, State, as_entry, shared_parameters
 
@@ -147,7 +148,7 @@ class Planner:
         unique: dict[tuple[Network, Action, Direction], Block] = {}
         for block in blocks:
             other = unique.setdefault(block[:3], block)
-            if other is not block and _longer(block.duration, other.duration):
+            if other is not block and is_longer(block.duration, other.duration):
                 unique[block[:3]] = block
         specs: dict[tuple[object, ...], SetSpec] = {}
         for block in unique.values():
@@ -244,8 +245,10 @@ class Planner:
             self._count_list(spec, wanted - held, held - wanted, wanted & held)
             if wanted != held or spec.name not in self.state.sets:
                 self.plan.fill[spec] = wanted
+        in_use = {*members, *map(filling, self.plan.fill)}
         for spec in self.state.sets.values():
-            if spec.role is Role.LIST and spec.label == name and spec.family in self._families and spec not in members:
+            of_list = spec.role in (Role.LIST, Role.FILLING) and spec.label == name and spec.family in self._families
+            if of_list and spec not in in_use:
                 self._count_list(spec, set(), present.get(spec, set()), set())
                 self.plan.destroy.append(spec)
 
@@ -327,7 +330,7 @@ class Planner:
         if later or (not note.duration and present.expires_at is not None):
             extends = present.expires_at is not None and (end is None or end > present.expires_at)
         else:
-            extends = _longer(block.duration, note.duration if present.expires_at is not None else 0)
+            extends = is_longer(block.duration, note.duration if present.expires_at is not None else 0)
         if not (extends or refresh or elsewhere):
             self.result.already.append(block)
             return
@@ -385,11 +388,6 @@ class Planner:
                         f"{network} is still inside the blocked network {other}; unblock that, or whitelist {network}"
                     )
                     return
-
-
-def _longer(first: int, second: int) -> bool:
-    """Whether a duration is longer than another; 0 is permanent, the longest."""
-    return second != 0 and (first == 0 or first > second)
 
 
 def _as_good(present: Held | None, wanted: Held) -> bool:

@@ -52,7 +52,7 @@ def _write(descriptor: int, chain: str, sets: IpSets, now: float) -> int:
         file.write(json.dumps({"version": VERSION, "chain": chain, "saved_at": now}) + "\n")
         for name in sorted(sets.headers()):
             spec = parse_set_name(chain, name)
-            if spec is None or name.endswith("~"):
+            if spec is None or spec.role is Role.FILLING:
                 continue
             try:
                 found = sets.entries(name)

@@ -127,6 +127,7 @@ def test_metrics_can_be_switched_off() -> None:
 BAD = [
     ("chain: INPUT", "a name of iptables' own"),
     ("chain: drop", "a name of iptables' own"),
+    ("chain: DOCKER", "or of another program"),
     ("chain: abcdefghijklm", "1 to 12"),
     ("chain: a-b", "1 to 12"),
     ("chain: ''", "1 to 12"),

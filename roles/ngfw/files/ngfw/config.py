@@ -11,25 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import values
-from .firewall.address import Network, parse_host, parse_network
+from .firewall.address import FAMILIES, Network, parse_host, parse_network
 from .firewall.duration import MAX_BLOCK_SECONDS
+from .firewall.layout import CHAIN_NAME, HOOKS, TAKEN_CHAIN
 from .section import Section
 from .values import DAY, WrongValueError, shown
 from .yamlfile import ConfigError, Node, Problem, parse, read
 
 ACTIONS = ("iptables_block", "iptables_reject", "iptables_log", "iptables_rate_limit")
-FAMILIES = ("ipv4", "ipv6")
-HOOKS = ("INPUT", "FORWARD", "OUTPUT")
 YEAR = 365 * DAY
 
-_CHAIN = re.compile(r"[A-Za-z0-9_]{1,12}", re.ASCII)
-_RESERVED_CHAIN = re.compile(
-    r"input|forward|output|prerouting|postrouting|accept|drop|return|queue|audit|checksum|classify|"
-    r"clusterip|connmark|connsecmark|ct|dnat|dnpt|dscp|ecn|hl|hmark|idletimer|led|log|mark|masquerade|"
-    r"netmap|nflog|nfqueue|notrack|rateest|redirect|reject|secmark|set|snat|snpt|synproxy|tcpmss|"
-    r"tcpoptstrip|tee|tos|tproxy|trace|ttl|ulog",
-    re.IGNORECASE,
-)
 _NETSET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL}){{0,8}}")
@@ -331,10 +322,12 @@ def _metrics(section: Section) -> Metrics:
 
 def _chain(node: Node) -> str:
     name = values.text(node)
-    if not _CHAIN.fullmatch(name):
+    if not CHAIN_NAME.fullmatch(name):
         raise WrongValueError(f"cannot be '{shown(name)}'; use 1 to 12 of A-Z, a-z, 0-9 and _")
-    if _RESERVED_CHAIN.fullmatch(name):
-        raise WrongValueError(f"cannot be '{name}', a name of iptables' own; choose another, such as NGFW")
+    if TAKEN_CHAIN.fullmatch(name):
+        raise WrongValueError(
+            f"cannot be '{name}', a name of iptables' own or of another program; choose one such as NGFW"
+        )
     return name
 
 

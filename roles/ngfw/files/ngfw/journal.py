@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from .wording import Lines, local_time, quoted
+from .wording import local_time, quoted
 
 ALERT_LOG = "alert.log"
 BLOCKS_LOG = "blocks.log"
@@ -176,10 +176,6 @@ class Journal:
         """Add whole lines to the files named."""
         for name, text in texts.items():
             self.append_bytes(name, encoded(text))
-
-    def add_lines(self, lines: Lines) -> None:
-        """Add one decision's lines at once, outside of any batch."""
-        self.append({BLOCKS_LOG: lines.text, ALERTS_JSON: lines.record})
 
     def append_bytes(self, name: str, data: bytes) -> None:
         """Add bytes that end a line to one file."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from .events.offender import Resolution, engine_event, may_be_forged
 from .firewall.address import FAMILIES, Network, parse_host
+from .firewall.duration import is_longer
 from .firewall.entry import Action, Block, Direction, Entry
 from .firewall.errors import AddressError
 from .rules.engine import Hit
@@ -131,7 +132,7 @@ def decide(
     )
     standing = enforcer.standing(block)
     if standing is not None and in_force(standing, now):
-        outcome = Outcome.EXTENDED if is_longer(block, standing.block) else Outcome.ACTIVE
+        outcome = Outcome.EXTENDED if is_longer(block.duration, standing.block.duration) else Outcome.ACTIVE
     else:
         outcome = Outcome.NEW
     refused = _untrustworthy(hit, action, resolution, terms, now if stamped else None) or refusal
@@ -149,13 +150,6 @@ def widened(address: Network, enforcer: Enforcer, terms: Terms) -> Network:
         return address
     wide = address.widened(terms.ipv6_prefix)
     return address if enforcer.guards_near(wide) else wide
-
-
-def is_longer(block: Block, than: Block) -> bool:
-    """Whether a request extends one in force: durations are compared as requested, permanent is longest."""
-    if than.duration == 0:
-        return False
-    return block.duration == 0 or block.duration > than.duration
 
 
 def in_force(entry: Entry, now: float) -> bool:

@@ -16,8 +16,7 @@ from typing import Any
 
 from .config import Config
 from .events.tail import Chunk
-from .firewall.address import parse_network
-from .firewall.host import _SPECIAL
+from .firewall.host import SPECIAL
 from .metrics import Metrics
 from .pipeline import Pipeline
 from .policy import Decision, Outcome
@@ -63,8 +62,7 @@ def replay(
     """Feed the files, one after the other, and call `on_decision` for each decision. Raises OSError."""
     summary = Summary()
     recorder = Recorder()
-    special = {parse_network(text): why for text, why in _SPECIAL}
-    recorder.guard_by(whitelist=config.whitelist, protected=special)
+    recorder.guard_by(whitelist=config.whitelist, protected=SPECIAL)
     pipeline = Pipeline(config, rules, recorder, metrics=summary.metrics, report=report)
     for path in paths:
         for chunk in chunks(path, log_format):

@@ -28,6 +28,7 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.layout impor
     Role,
     allow_set,
     block_set,
+    filling,
     list_set,
     own_set,
 )
@@ -707,3 +708,19 @@ def test_a_rate_rule_that_others_edited_stops_nothing():
     paper.ask(lambda planner: None)
 
     assert not any("10kb/s" in rule for rule in paper.rules(IPV4))
+
+
+@pytest.mark.parametrize("refreshed", [True, False])
+def test_what_a_killed_writer_left_of_a_list_goes_once_and_counts_for_nothing(refreshed):
+    paper = Paper()
+    source = list_set(CHAIN, "bad", IPV4, Direction.SOURCE)
+    paper.ask(lambda planner: planner.blocklist("bad", {source: {to_key(ATTACKER)}}, paper.lists))
+    left = filling(source)
+    paper.sets[left.name] = left
+    wanted = {to_key(parse_network("203.0.113.8" if refreshed else str(ATTACKER)))}
+
+    planner = paper.plan(lambda planner: planner.blocklist("bad", {source: wanted}, paper.lists))
+
+    # A list that is filled anew replaces what lies beside it; else it is destroyed.
+    assert (source in planner.plan.fill, planner.plan.destroy) == ((True, []) if refreshed else (False, [left]))
+    assert sum(len(members) for _spec, members in planner.result.unlisted) == refreshed
