@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ngfw.events import logfile, watches
-from ngfw.events.logfile import MAX_LINE
+from ngfw.events import logfile, rotation, watches
+from ngfw.events.logfile import MAX_LINE, Mark
 from ngfw.events.tail import Chunk, Source, Tail
 
 _NUMBERS = count()
@@ -468,6 +468,34 @@ def test_copytruncate_reads_what_only_the_copy_has(opened: Opener, log: Path, tm
     third = write(log, 1)
     assert rest(tail) == second + third
     assert f"{log}: was copied and truncated; the copy is read to its end first" in opened.said
+
+
+@pytest.mark.feature("A2", "A3")
+@pytest.mark.parametrize("successors", [0, 1, 50])
+def test_copytruncate_while_a_start_opens_the_file(
+    opened: Opener, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, successors: int
+) -> None:
+    write(log, 7)
+    first = opened(start_at="beginning")
+    rest(first)
+    positions = first.positions()
+    first.close()
+    unread = write(log, 3)
+    find = rotation.find
+
+    def found_then_cut(mark: Mark, path: str) -> rotation.Candidate | None:
+        file = find(mark, path)
+        nonlocal unread
+        shutil.copy(log, tmp_path / "eve.json.1")
+        os.truncate(log, 0)
+        unread += write(log, successors)
+        return file
+
+    monkeypatch.setattr(rotation, "find", found_then_cut)
+    second = opened(positions=positions)
+    monkeypatch.undo()
+
+    assert rest(second) + rest(second) == unread
 
 
 @pytest.mark.parametrize("number", [1, 50])

@@ -69,10 +69,9 @@ class Follower:
         if not self._readable(mark):
             self._asleep = True
             return
-        file = rotation.find(mark, self.path)
-        if file is not None:
-            self._current = self._open(file, mark.offset)
-        elif self._go_on_in_copy(mark):
+        if self._go_on_in_file(mark):
+            return
+        if self._go_on_in_copy(mark):
             self._report(f"{self.path}: was copied and truncated meanwhile; the copy is read to its end first")
         else:
             self._report(
@@ -251,6 +250,18 @@ class Follower:
         else:
             self._report(f"{self.path}: was truncated; it is read from its beginning")
         self.look()
+
+    def _go_on_in_file(self, mark: Mark) -> bool:
+        """Open the marked file where it was left; it may be cut between being found and being opened."""
+        file = rotation.find(mark, self.path)
+        opened = None if file is None else self._open(file, mark.offset)
+        if opened is None:
+            return False
+        if mark.matches(opened.head) and opened.size() >= mark.offset:
+            self._current = opened
+            return True
+        self._release(opened)
+        return False
 
     def _go_on_in_copy(self, mark: Mark) -> bool:
         copy = rotation.find_copy(mark, self.path, lambda file: not self._unread(file))
