@@ -498,6 +498,39 @@ def test_copytruncate_while_a_start_opens_the_file(
     assert rest(second) + rest(second) == unread
 
 
+@pytest.mark.feature("A2", "A3")
+@pytest.mark.parametrize("place", ["file", "copy"])
+@pytest.mark.parametrize("moment", ["while it is looked for", "before it is opened"])
+def test_rename_while_a_start_opens_the_file(
+    opened: Opener, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, moment: str
+) -> None:
+    write(log, 7)
+    first = opened(start_at="beginning")
+    rest(first)
+    positions = first.positions()
+    first.close()
+    unread = write(log, 3)
+    newest = log if place == "file" else tmp_path / "eve.json.1"
+    if place == "copy":
+        shutil.copy(log, newest)
+        os.truncate(log, 0)
+    name = "find" if place == "file" else "find_copy"
+    look = getattr(rotation, name)
+
+    def renamed_meanwhile(*arguments: Any) -> rotation.Candidate | None:
+        monkeypatch.setattr(rotation, name, look)
+        found = look(*arguments)
+        newest.rename(tmp_path / "eve.json.2")
+        log.touch()
+        return found if moment == "before it is opened" else None
+
+    monkeypatch.setattr(rotation, name, renamed_meanwhile)
+    second = opened(positions=positions)
+    unread += write(log, 2)
+
+    assert rest(second) + rest(second) == unread
+
+
 @pytest.mark.parametrize("number", [1, 50])
 @pytest.mark.feature("A3")
 def test_truncation_without_a_copy(opened: Opener, log: Path, number: int, way: str) -> None:

@@ -18,6 +18,7 @@ from .rotation import Candidate, Ledger
 _NOTHING = Lines(b"", 0, 0, False)
 _QUIET_SECONDS = 3600
 _CLOCK_SLACK = 1_000_000_000  # nanoseconds: a file's times come from a coarser clock
+_LOOKS = 3  # a rotation while a file is looked for by its names hides it from that look
 
 
 class Watcher(Protocol):
@@ -69,14 +70,15 @@ class Follower:
         if not self._readable(mark):
             self._asleep = True
             return
-        if self._go_on_in_file(mark):
-            return
-        if self._go_on_in_copy(mark):
-            self._report(f"{self.path}: was copied and truncated meanwhile; the copy is read to its end first")
-        else:
-            self._report(
-                f"{self.path}: what was read last is gone (truncated, removed or compressed); lines may be missing"
-            )
+        for _ in range(_LOOKS):
+            if self._go_on_in_file(mark):
+                return
+            if self._go_on_in_copy(mark):
+                self._report(f"{self.path}: was copied and truncated meanwhile; the copy is read to its end first")
+                return
+        self._report(
+            f"{self.path}: what was read last is gone (truncated, removed or compressed); lines may be missing"
+        )
 
     def look(self) -> None:
         """Find the file that comes next; to be called whenever names may have changed."""
@@ -245,14 +247,14 @@ class Follower:
         self._release(file)
         self._replace_next(None)  # the truncated file itself may have to be read before it
         self._current, self._mark = None, mark
-        if self._go_on_in_copy(mark):
+        if any(self._go_on_in_copy(mark) for _ in range(_LOOKS)):
             self._report(f"{self.path}: was copied and truncated; the copy is read to its end first")
         else:
             self._report(f"{self.path}: was truncated; it is read from its beginning")
         self.look()
 
     def _go_on_in_file(self, mark: Mark) -> bool:
-        """Open the marked file where it was left; it may be cut between being found and being opened."""
+        """Open the marked file where it was left, unless it is cut between being found and being opened."""
         file = rotation.find(mark, self.path)
         opened = None if file is None else self._open(file, mark.offset)
         if opened is None:
