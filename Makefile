@@ -47,11 +47,12 @@ $(1)/bin/python -m pip --disable-pip-version-check install --progress-bar off --
 endef
 
 MOLECULE_STEPS := destroy create converge idempotence verify destroy
+SCENARIOS := default
 
-.PHONY: help demo test lint format unit kernel sanity molecule bench features clean root
+.PHONY: help demo test lint format unit kernel sanity molecule molecule-all bench features clean root
 
 help:
-	sed -n 's/^\([a-z]*\):.* ## /make \1|/p' Makefile | column -t -s '|'
+	sed -n 's/^\([a-z-]*\):.* ## /make \1|/p' Makefile | column -t -s '|'
 
 root:
 	[ "$$(id -u)" = 0 ] || { echo "This needs root: network namespaces, the kernel's firewall, containers. Run it as root." >&2; exit 1; }
@@ -134,15 +135,20 @@ sanity: .venv/ready ## ansible-test sanity on the collection as users get it
 	rm -f .cache/results/sanity.json
 	python tests/sanity.py $(PYTHON39)
 
-molecule: root .venv/ready $(LINK) ## the role on a bare host in a container, with live Suricata and real packets
-	echo "==> molecule: the role on a bare Debian 13 host"
+molecule: root .venv/ready $(LINK) ## the role on bare hosts in containers, with live Suricata and real packets
 	$(call packages,$(APT_LAB))
 	rm -f .cache/results/molecule.json
-	trap '/usr/bin/python3 lab/lab.py --name molecule down' EXIT
-	for step in $(MOLECULE_STEPS); do
-	    $(STEP) molecule $$step --features "$$(python tests/results.py rows extensions/molecule/default/$$step.yml)" -- \
-	        env -C extensions NO_COLOR=1 molecule $$step </dev/null
+	trap '/usr/bin/python3 lab/lab.py --name $$scenario down' EXIT
+	for scenario in $(SCENARIOS); do
+	    echo "==> molecule: scenario $$scenario"
+	    for step in $(MOLECULE_STEPS); do
+	        rows=$$([ $$step != verify ] || python tests/results.py rows extensions/molecule/$$scenario)
+	        $(STEP) molecule "$$scenario $$step" --features "$$rows" -- env NO_COLOR=1 molecule $$step -s $$scenario </dev/null
+	    done
 	done
+
+molecule-all: ## all scenarios, also reboots, other firewalls, removal
+	$(MAKE) molecule SCENARIOS="$(notdir $(patsubst %/molecule.yml,%,$(wildcard extensions/molecule/*/molecule.yml)))"
 
 demo: root .venv/ready $(LINK) ## two defended hosts, one attacker: alerts, blocks, whitelist push, flush; KEEP=1 leaves it up
 	echo "==> demo: real Suricata, real packets, in containers"
@@ -161,5 +167,5 @@ clean: ## removes the lab and all that the other targets made in this directory
 	for lab in .cache/lab/*/plan.json; do
 	    [ ! -e "$$lab" ] || /usr/bin/python3 lab/lab.py --name "$$(basename "$$(dirname "$$lab")")" down
 	done
-	if command -v podman >/dev/null; then podman images -q localhost/ngfw-lab | xargs -r podman rmi -f >/dev/null; fi
+	if command -v podman >/dev/null; then podman images -q localhost/ngfw-lab | xargs -r podman rmi >/dev/null || true; fi
 	rm -rf .venv .cache .ansible .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache collections tests/output

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lab hosts for the demo and for Molecule: bare Debian 13 machines with systemd, as podman containers.
+"""Lab hosts for the demo and for Molecule: bare Debian machines with systemd, as podman containers.
 
 All of a lab lives in one network namespace, which holds a bridge for each of its two networks:
 
@@ -35,7 +35,7 @@ Network = Union[IPv4Network, IPv6Network]
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "lab"
 IMAGE = "localhost/ngfw-lab"
-SUITE = "trixie"
+SUITES = ("trixie", "bookworm")  # Debian 13, 12
 PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,python3,iproute2,iputils-ping,curl,ca-certificates"
 # What would write to the kernel of the machine that all containers share, or hold apt's lock when a role wants it.
 MASKED = (
@@ -103,9 +103,9 @@ def podman_argv(*argv: str) -> list[str]:
     return [*(["env", f"CONTAINERS_CONF={conf}"] if conf else []), "podman", *argv]
 
 
-def image() -> str:
-    """The name of the hosts' image, which is built where it is missing."""
-    sources = apt_sources(SUITE)
+def image(suite: str) -> str:
+    """The name of the image of a bare host, which is built where it is missing."""
+    sources = apt_sources(suite)
     keys = (
         "[Service]\\nExecStartPre=\\nExecStartPre=ssh-keygen -A\\nExecStartPre=sshd -t\\n"  # none come with the image
     )
@@ -114,12 +114,13 @@ def image() -> str:
         f"&& mkdir -p systemd/system/ssh.service.d && printf '{keys}' >systemd/system/ssh.service.d/keys.conf"
     )
     fast = ['--aptopt=Acquire::Languages "none"', "--dpkgopt=force-unsafe-io"]  # also for what is installed later
-    build = ["mmdebstrap", "--variant=minbase", *fast, f"--include={PACKAGES}", f"--customize-hook={hook}", SUITE]
+    build = ["mmdebstrap", "--variant=minbase", *fast, f"--include={PACKAGES}", f"--customize-hook={hook}", suite]
     recipe = hashlib.sha256("\n".join([*build, *sources]).encode()).hexdigest()[:12]
-    name = f"{IMAGE}:{SUITE}-{recipe}"
+    tags = f"{IMAGE}:{suite}-"
+    name = tags + recipe
     with locked("image"):
         if not podman("images", "--quiet", name).strip():
-            say(f"building the image of a bare Debian {SUITE} host (half a minute)")
+            say(f"building the image of a bare Debian {suite} host (half a minute)")
             tar = CACHE / "image.tar"
             try:
                 with subprocess.Popen([*build, str(tar), *sources], stderr=subprocess.PIPE, text=True) as process:
@@ -131,9 +132,9 @@ def image() -> str:
                 if process.returncode:
                     raise LabError("mmdebstrap failed:\n" + "\n".join(lines[-15:]))
                 podman("import", "--quiet", str(tar), name)
-                stale = set(podman("images", "--format", "{{.Repository}}:{{.Tag}}", IMAGE).split()) - {name}
-                if stale:  # one that another lab runs on stays
-                    podman("rmi", *stale, check=False)
+                found = podman("images", "--format", "{{.Repository}}:{{.Tag}}", IMAGE).split()
+                for stale in (one for one in found if one.startswith(tags) and one != name):
+                    podman("rmi", stale, check=False)  # one that another lab runs on stays
             finally:
                 tar.unlink(missing_ok=True)
         probe_podman(name)
@@ -190,12 +191,16 @@ def choose(candidates: Sequence[str], known: Sequence[Network]) -> Network:
 
 
 class Lab:
-    """One lab. Its name is in all that it makes, so that several can be up and `down` finds everything."""
+    """One lab. Its name and its checkout are in the name of all that it makes.
+
+    So several can be up, of other checkouts too, and `down` finds everything of its own.
+    """
 
     def __init__(self, name: str) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9]{0,11}", name):
             raise LabError(f"'{name}' is no name for a lab: up to 12 lower-case letters and digits")
-        self.prefix = f"ngfw-{name}"
+        self.name = name
+        self.prefix = f"ngfw-{name}-{hashlib.sha256(bytes(CACHE)).hexdigest()[:4]}"
         self.namespace = f"/run/netns/{self.prefix}"
         self.directory = CACHE / name
         self.inventory = self.directory / "inventory.json"
@@ -203,8 +208,8 @@ class Lab:
 
     # -- up and down
 
-    def up(self, hosts: int, *, attacker: bool) -> None:
-        """Boots `hosts` defended hosts (host1, ...) and, if asked for, one attacker, whatever was up before."""
+    def up(self, hosts: int, *, attacker: bool, suite: str = SUITES[0]) -> None:
+        """Boots `hosts` bare hosts (host1, ...) and, if asked for, one attacker, whatever was up before."""
         if os.geteuid() != 0:
             raise LabError("only root can make network namespaces and privileged containers; run it as root")
         for tool in ("podman", "mmdebstrap", "ip", "nsenter", "nc", "slirp4netns", "ssh-keygen"):
@@ -213,7 +218,7 @@ class Lab:
         self.down()
         before = firewall_of_the_machine()
         try:
-            self._up(hosts, attacker, image())
+            self._up(hosts, attacker, image(suite))
             (self.directory / "firewall").write_text(before)
         except BaseException:
             self.down()
@@ -321,12 +326,13 @@ class Lab:
         }
         text = "".join(f"Host {h}\n    HostName {v['ansible_host']}\n" for h, v in variables.items())
         self.ssh_config.write_text(text + "Host *\n" + "".join(f"    {k} {v}\n" for k, v in common.items()))
-        shared = {
+        shared: dict[str, object] = {
             "ansible_user": "root",
             "ansible_python_interpreter": "/usr/bin/python3",
             "ansible_ssh_common_args": f"-F {self.ssh_config}",
             "ansible_control_path_dir": f"/run/{self.prefix}",  # short: the path of a socket has a limit
             "ansible_pipelining": "true",
+            "lab_command": ["/usr/bin/python3", str(Path(__file__).resolve()), "--name", self.name],
         }
         if ATTACKER in plan:
             v4, v6 = (str(ip_interface(a).ip) for a in plan[ATTACKER]["eth1"])
@@ -434,6 +440,7 @@ def main() -> int:
     up = commands.add_parser("up", help="boot the hosts, print the inventory's path")
     up.add_argument("--hosts", type=int, default=1)
     up.add_argument("--attacker", action="store_true")
+    up.add_argument("--suite", choices=SUITES, default=SUITES[0], help="of Debian")
     commands.add_parser("down", help="remove every trace")
     execute = commands.add_parser("exec", help="run a program on host1, host2, ... or attacker")
     execute.add_argument("host")
@@ -446,7 +453,7 @@ def main() -> int:
     try:
         lab = Lab(arguments.name)
         if arguments.command == "up":
-            lab.up(arguments.hosts, attacker=arguments.attacker)
+            lab.up(arguments.hosts, attacker=arguments.attacker, suite=arguments.suite)
         elif arguments.command == "down":
             lab.down()
         elif arguments.command == "exec":
