@@ -49,6 +49,9 @@ class Download:
         try:
             response = open_url(self._url, headers=headers, timeout=_TIMEOUT_SECONDS, http_agent="reflex.ngfw")
             body = response.read(MAX_BYTES + 1)
+            missing = getattr(response, "length", 0)  # http.client says nothing where an answer is cut short
+            if missing and len(body) <= MAX_BYTES:
+                raise InvalidInput(f"{missing} bytes are missing at its end")
         except HTTPError as error:
             if error.code == _NOT_MODIFIED and headers:
                 return None

@@ -70,7 +70,7 @@ options:
     type: str
     default: 10/minute
   burst:
-    description: For O(action=rate_limit), packets that may pass before the rate counts.
+    description: For O(action=rate_limit), packets that may pass before the rate counts; at most what a day brings.
     type: int
     default: 5
   log_prefix:
@@ -213,11 +213,11 @@ OPTIONS = {
 
 def act(firewall: Firewall, parameters: dict[str, Any], dry_run: bool) -> dict[str, Any]:
     networks = parse_networks(parameters["addresses"])
-    action = None if parameters["action"] is None else Action(parameters["action"])
+    sample = wanted(parameters)
     if parameters["state"] == "absent":
+        action = None if parameters["action"] is None else sample.action
         result = firewall.unblock(networks, action=action, directions=directions(parameters["target"]), dry_run=dry_run)
     else:
-        sample = wanted(parameters)
         result = firewall.block(
             [
                 sample._replace(network=network, direction=direction)
@@ -234,14 +234,15 @@ def act(firewall: Firewall, parameters: dict[str, Any], dry_run: bool) -> dict[s
 
 def wanted(parameters: dict[str, Any]) -> Block:
     """What is asked for, as a block of no address yet; raises InvalidInput."""
+    rate = valid_rate(parameters["rate"])
     return Block(
         network=None,
         action=Action(parameters["action"] or "drop"),
         duration=parse_block_duration(parameters["duration"]),
         rule_name=valid_rule_name(parameters["rule_name"]),
         reason=parameters["reason"],
-        rate=valid_rate(parameters["rate"]),
-        burst=valid_burst(parameters["burst"]),
+        rate=rate,
+        burst=valid_burst(parameters["burst"], rate),
         log_prefix=valid_log_prefix(parameters["log_prefix"]),
     )
 

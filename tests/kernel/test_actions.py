@@ -7,7 +7,8 @@ import re
 
 import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Action, Direction
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Action, Direction, valid_rate
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import KernelError
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.guards import WhitelistItem
 
 HOST = {"ipv4": "198.51.100.1", "ipv6": "2001:db8:1::1"}
@@ -138,6 +139,31 @@ def test_a_changed_burst_and_a_changed_rate_are_followed(lab, firewall, block):
 
 
 @pytest.mark.feature("C3")
+@pytest.mark.feature("C3")
+@pytest.mark.parametrize(
+    ("rate", "burst"),
+    [("1/day", 1), ("5/day", 5), ("1/hour", 24), ("10000/day", 10000), ("1/second", 10000), ("10000/second", 10000)],
+)
+def test_the_largest_burst_of_a_rate_passes_and_no_more(lab, firewall, block, rate, burst):
+    addresses = [ATTACKER["ipv4"], ATTACKER["ipv6"]]
+    firewall.block([block(a, action=Action.RATE_LIMIT, rate=valid_rate(rate), burst=burst) for a in addresses])
+
+    assert not firewall.ensure().changed
+    assert lab.count(ATTACKER["ipv4"], HOST["ipv4"], 50) == min(burst, 50)
+
+
+def test_a_rule_that_the_kernel_refuses_leaves_nothing_and_stops_nothing_else(lab, firewall, block):
+    firewall.ensure()
+    before = lab.kernel()
+
+    with pytest.raises(KernelError, match="iptables could not change the rules"):
+        firewall.block([block(ATTACKER["ipv4"], action=Action.RATE_LIMIT, rate="1/day", burst=2)])
+
+    assert lab.kernel() == before
+    firewall.block([block(ATTACKER["ipv4"])])
+    assert not lab.arrives(ATTACKER["ipv4"], HOST["ipv4"])
+
+
 def test_two_rates_hold_side_by_side(lab, firewall, block):
     firewall.block(
         [

@@ -187,6 +187,12 @@ def test_lifting_an_address_inside_a_blocked_network_warns(lab, module):
     assert any(f"{ATTACKER} is still inside the blocked network 203.0.113.0/24" in str(w) for w in returned["warnings"])
 
 
+def test_nothing_is_fetched_for_a_list_of_a_bad_name(lab, module):
+    returned = module("ngfw_blocklist", name="../mine", url="http://127.0.0.1:9/list")
+
+    assert "use 1 to 12 lower-case letters" in returned["msg"]
+
+
 def test_a_list_from_a_file(lab, module, tmp_path):
     source = tmp_path / "list.netset"
     source.write_text(f"# comment\n{ATTACKER} # it\n203.0.113.16/28\n10.0.0.1\n", encoding="utf-8")

@@ -206,6 +206,16 @@ def test_rules_and_sets_of_the_user_are_untouched_by_all_we_do(lab, firewall, bl
 
 
 @pytest.mark.feature("C1")
+def test_a_rule_that_only_counts_is_in_nobodys_way(lab, firewall, block):
+    for program in ("iptables", "ip6tables"):
+        lab.run(f"{program} -A INPUT")
+
+    firewall.block([block("203.0.113.7")])
+
+    assert not firewall.ensure().changed
+    assert "\n-A INPUT -j NGFW\n-A INPUT\n" in lab.tables()
+
+
 def test_remove_leaves_nothing_behind_also_where_others_jump_to_the_chain(lab, firewall, block):
     for program in ("iptables", "ip6tables"):
         lab.run(f"{program} -P INPUT ACCEPT")  # makes the table

@@ -177,7 +177,7 @@ def test_a_set_in_use_cannot_be_destroyed(lab, sets, monkeypatch):
     sets.create("test", "ipv4")
     lab.run("iptables -A INPUT -m set --match-set test src -j DROP")
 
-    with pytest.raises(KernelError, match="could not remove the set test"):
+    with pytest.raises(KernelError, match="the set test: a rule that is not from here uses it; remove that"):
         sets.destroy("test")
 
     lab.run("iptables -D INPUT -m set --match-set test src -j DROP")

@@ -129,10 +129,18 @@ def valid_rate(text: str) -> str:
     return f"{number}/{_UNITS[match.group(2)[0]][0]}"
 
 
-def valid_burst(number: int) -> int:
-    """`number` if hashlimit takes it as a burst; raises InvalidInput."""
+def valid_burst(number: int, rate: str) -> int:
+    """`number` if hashlimit takes it as a burst beside that valid rate; raises InvalidInput.
+
+    The kernel's 64 bits of credit hold what a day brings (xt_hashlimit, user2credits); a larger burst it refuses, or
+    takes for another one.
+    """
     if not 1 <= number <= 10000:
         raise InvalidInput(f"burst {number}: use 1 to 10000 packets")
+    per_unit, seconds = rate_unit_seconds(rate)
+    most = per_unit * 86400 // seconds
+    if number > most:
+        raise InvalidInput(f"burst {number} at {rate} is more than a day's worth; use at most {most}, or a faster rate")
     return number
 
 

@@ -272,6 +272,7 @@ class Firewall:
 
     def blocklist_members(self, name: str) -> dict[str, set[Key]]:
         """The networks that the kernel holds for a blocklist, by the name of their set."""
+        valid_list_name(name)
         return {spec.name: found for spec, found in self._list_members(self._kernel.state(), name).items()}
 
     def remove_blocklist(self, name: str, *, dry_run: bool = False) -> Result:

@@ -335,6 +335,8 @@ def _explained(error: NetlinkError, purpose: str) -> FirewallError:
         return MissingTool(
             f"cannot {purpose}: the kernel has no ipset; run 'modprobe ip_set_hash_net', or use a kernel that has it"
         )
+    if number in (_BUSY, _REFERENCED, errno.EBUSY):
+        return KernelError(f"could not {purpose}: a rule that is not from here uses it; remove that, then run again")
     if number == errno.ENOENT:
         return SetMissing(f"could not {purpose}: it does not exist any more; run again")
     if number == errno.EEXIST:

@@ -45,7 +45,7 @@ def parse_save(text: str, chain: str) -> ChainState:
             exists = True
         if not line.startswith("-A "):
             continue
-        _append, holder, specification = line.split(" ", 2)
+        holder, _space, specification = line[3:].partition(" ")  # a rule that only counts has no more than its holder
         count[holder] = count.get(holder, 0) + 1
         if holder == chain:
             rules.append(tuple(shlex.split(specification)))

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Callable
 
 from .address import Key, Network
 from .entry import decode_comment
-from .errors import InvalidInput, SetMissing
+from .errors import InvalidInput, KernelError, SetMissing
 from .ipset import IpSets, Rejected, SetEntry
 from .iptables import Iptables
 from .layout import Role, SetSpec, filling, parse_set_name
@@ -130,14 +131,26 @@ class Kernel:
         for wanted in (plan.renew, plan.add):
             for name, entries in wanted.items():
                 rejected += self._sets.add(name, _timed(entries, now))
+        restored: set[str] = set()
         for family, text in plan.restore.items():
-            self._tables.restore(family, text)
+            try:
+                self._tables.restore(family, text)
+            except KernelError:
+                self._take_back(spec for spec in plan.create if spec.family not in restored)
+                raise
+            restored.add(family)
         for unwanted in (plan.delete, plan.expire):
             for name, networks in unwanted.items():
                 self._sets.delete(name, networks)
         for spec in plan.destroy:
             self._sets.destroy(spec.name)
         return rejected
+
+    def _take_back(self, created: Iterable[SetSpec]) -> None:
+        """Remove sets that have no rule: the next plan would want the rule again that the kernel refuses."""
+        for spec in created:
+            with suppress(KernelError):
+                self._sets.destroy(spec.name)
 
     def members(self, state: State, spec: SetSpec) -> set[Key]:
         """What a blocklist's set holds; nothing if it does not exist."""

@@ -54,12 +54,13 @@ def parse_netset(lines: Iterable[str], limits: Limits) -> Netset:
         except AddressError as error:
             netset.refused.append(Refused(text[:80], str(error)))
             continue
+        reason = ""
         for network in networks:
-            reason = _refusal(network, limits)
-            if reason:
-                netset.refused.append(Refused(str(network), reason))
-            else:
-                (ipv4 if len(network.packed) == 4 else ipv6).add(to_key(network))
+            reason = reason or _refusal(network, limits)
+        if reason:
+            netset.refused.append(Refused(text[:80], reason))
+        else:
+            (ipv4 if len(networks[0].packed) == 4 else ipv6).update(map(to_key, networks))
     return netset
 
 

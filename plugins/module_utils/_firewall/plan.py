@@ -29,6 +29,7 @@ from .state import Held, Plan, State, as_entry, shared_parameters
 
 _UNSPECIFIED = {"ipv4": Network(bytes(4), 32), "ipv6": Network(bytes(16), 128)}
 _HOOKS_MARK = "unspecified; hooks "
+_WARNED = 20
 
 
 class Planner:
@@ -151,16 +152,18 @@ class Planner:
             if other is not block and is_longer(block.duration, other.duration):
                 unique[block[:3]] = block
         specs: dict[tuple[object, ...], SetSpec] = {}
+        refused: dict[Network, Refusal] = {}
         for block in unique.values():
             guard = guards.covering(block.network)
             if guard is not None:
-                self.result.refused.append(Refusal(str(block.network), str(guard)))
+                refused[block.network] = Refusal(str(block.network), str(guard))
                 continue
             kind = (block.action, block.direction, block.rate, block.burst, block.log_prefix, len(block.network.packed))
             spec = specs.get(kind)
             if spec is None:
                 spec = specs[kind] = block_set(self._chain, block)
             self._block(spec, block, refresh, later)
+        self.result.refused += refused.values()
         if purge:
             for spec, network, held in self._block_entries():
                 note = decode_comment(held.comment)
@@ -168,10 +171,11 @@ class Planner:
                     self._lift(spec, network, held)
 
     def unblock(self, networks: Iterable[Network], action: Action | None, directions: Iterable[Direction]) -> None:
-        """Plan the end of exactly these entries, in every form that is asked for."""
+        """Plan the end of exactly these entries, in every form asked for; warns of networks around them that stay."""
         directions = tuple(directions)
         specs = [s for s in self._block_sets() if action in (None, s.action) and s.direction in directions]
-        for network in dict.fromkeys(networks):
+        wanted = dict.fromkeys(networks)
+        for network in wanted:
             found = False
             for spec in specs:
                 held = self.state.held(spec.name, network, self.now)
@@ -180,7 +184,15 @@ class Planner:
                     self._lift(spec, network, held)
             if not found:
                 self.result.already.append(Block(network))
-                self._warn_if_still_inside(network, specs)
+        live = (network for spec in specs for network, _held in self.state.live(spec.name, self.now))
+        wide = NetworkSet(network for network in live if not network.is_host and network not in wanted)
+        inside = [(network, other) for network in wanted if (other := wide.covering(network)) is not None]
+        self.result.warnings += [
+            f"{network} is still inside the blocked network {other}; unblock that, or whitelist {network}"
+            for network, other in inside[:_WARNED]
+        ]
+        if len(inside) > _WARNED:
+            self.result.warnings.append(f"{len(inside) - _WARNED} more addresses are still inside blocked networks")
 
     def lift_inside(self, guards: NetworkSet) -> None:
         """Plan the end of all blocks that lie wholly inside these networks."""
@@ -380,15 +392,6 @@ class Planner:
         self.plan.delete.setdefault(name, []).append(network)
         self.result.removed.append(WhitelistEntry(network, comment, origin))
 
-    def _warn_if_still_inside(self, network: Network, specs: Iterable[SetSpec]) -> None:
-        for spec in specs:
-            for other, _held in self.state.live(spec.name, self.now):
-                if other != network and other.contains(network):
-                    self.result.warnings.append(
-                        f"{network} is still inside the blocked network {other}; unblock that, or whitelist {network}"
-                    )
-                    return
-
 
 def _as_good(present: Held | None, wanted: Held) -> bool:
     """Whether a protected entry needs no renewal; one that runs out is renewed once an hour at most."""
@@ -400,14 +403,15 @@ def _as_good(present: Held | None, wanted: Held) -> bool:
 
 
 def _is_ours(chain: str, rule: Rule) -> bool:
-    return any(parse_set_name(chain, word) is not None for word in rule) or "--icmpv6-type" in rule
+    return any(parse_set_name(chain, word) is not None for word in rule)
 
 
 def _parameters_of(rule: Rule) -> str:
     """`RATE/BURST` or the prefix that a log or rate rule of ours was made with; raises ValueError."""
     values = dict(zip(rule, rule[1:]))
     if "--hashlimit-above" in values:
-        return f"{valid_rate(values['--hashlimit-above'])}/{valid_burst(int(values.get('--hashlimit-burst', '5')))}"
+        rate = valid_rate(values["--hashlimit-above"])
+        return f"{rate}/{valid_burst(int(values.get('--hashlimit-burst', '5')), rate)}"
     return values.get("--log-prefix", "")
 
 

@@ -38,7 +38,7 @@ def server():
             self.send_header("ETag", '"one"')
             self.send_header("Last-Modified", STAMP)
             body = b"" if status == 304 else self.server.body
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(body) + self.server.missing))
             self.end_headers()
             self.wfile.write(body)
 
@@ -46,7 +46,7 @@ def server():
             pass
 
     served = HTTPServer(("127.0.0.1", 0), Handler)
-    served.requests, served.status, served.body = [], 200, b"203.0.113.7\n"
+    served.requests, served.status, served.body, served.missing = [], 200, b"203.0.113.7\n", 0
     served.url = f"http://127.0.0.1:{served.server_port}/list.netset"
     thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -113,6 +113,13 @@ def test_an_answer_that_is_an_error_keeps_the_old_list(server, status):
 def test_a_server_that_is_not_there():
     with pytest.raises(InvalidInput, match=r"cannot be fetched: .*the old list stays"):
         Download("NGFW", "mine", "http://127.0.0.1:9/list", "limits").fetch({})
+
+
+def test_a_list_that_is_cut_short_keeps_the_old_one(server):
+    server.missing = 100
+
+    with pytest.raises(InvalidInput, match=r"100 bytes are missing at its end; the old list stays"):
+        fetched(server)
 
 
 def test_a_list_that_is_too_large(server, monkeypatch):

@@ -85,3 +85,5 @@ def test_purge_names_the_rule():
 def test_every_option_is_checked_whether_the_action_needs_it_or_not(option, value):
     with pytest.raises(InvalidInput):
         wanted({**DEFAULTS, option: value})
+    with pytest.raises(InvalidInput):
+        asked(addresses=["203.0.113.7"], state="absent", **{option: value})

@@ -167,7 +167,14 @@ def test_bad_rates(text):
 @pytest.mark.parametrize("number", [0, -1, 10001])
 def test_bad_bursts(number):
     with pytest.raises(InvalidInput, match=f"burst {number}: use 1 to 10000"):
-        valid_burst(number)
+        valid_burst(number, "10/minute")
+
+
+@pytest.mark.parametrize(("rate", "most"), [("1/day", 1), ("5/day", 5), ("1/hour", 24), ("1/minute", 1440)])
+def test_a_burst_is_a_days_worth_at_most(rate, most):
+    assert valid_burst(most, rate) == most
+    with pytest.raises(InvalidInput, match=f"burst {most + 1} at {rate} .* use at most {most}, or a faster rate"):
+        valid_burst(most + 1, rate)
 
 
 def test_parameters_are_what_sets_of_an_action_differ_by():

@@ -49,6 +49,7 @@ PRINTED = """\
 :DOCKER - [0:0]
 :NGFW - [0:0]
 -A INPUT -j NGFW
+-A INPUT
 -A INPUT -p tcp -m tcp --dport 22 -m comment --comment "in -j NGFW" -j ACCEPT
 -A INPUT -j NGFW
 -A FORWARD -j DOCKER
@@ -66,7 +67,7 @@ def test_the_chain_is_read_with_all_that_leads_to_it():
     state = parse_save(PRINTED, "NGFW")
 
     assert state.exists
-    assert state.jumps == {"INPUT": (1, 3), "FORWARD": (2,)}
+    assert state.jumps == {"INPUT": (1, 4), "FORWARD": (2,)}
     assert state.other_jumps == ("OUTPUT -d 192.0.2.0/24 -j NGFW", "OUTPUT -p udp -g NGFW", "DOCKER -j NGFW")
     assert state.rules == (
         tuple(shlex.split("-m set --match-set NGFW-drop-src4 src -m set ! --match-set NGFW-allow4 src -j DROP")),

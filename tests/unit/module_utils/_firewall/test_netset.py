@@ -41,14 +41,22 @@ def test_a_list_with_all_that_may_stand_in_one():
     assert len(netset) == 6
     assert {entry: reason.split(";")[0] for entry, reason in netset.refused} == {
         "10.0.0.0/8": "not public address space",
-        "192.168.0.0/16": "not public address space",
+        "192.168.0.0-192.168.255.255": "not public address space",
         "0.0.0.0/0": "'0.0.0.0/0' is every address there is",
-        "0.0.0.0/7": "wider than /8",
+        "1.0.0.0/7": "wider than /8",
         "fc00::/7": "wider than /19",
         "2001::/16": "wider than /19",
         "nonsense": "'nonsense' is not an address",
         "<html>": "'<html>' is not an address",
     }
+
+
+@pytest.mark.parametrize("text", ["9.255.255.250-10.0.0.9", "1.0.0.0-223.255.255.255", "2001:db8::7-fc00::"])
+def test_an_entry_of_which_a_part_may_not_be_is_refused_whole_as_it_was_written(text):
+    netset = parse_netset([text], Limits())
+
+    assert len(netset) == 0
+    assert [refused.entry for refused in netset.refused] == [text]
 
 
 @pytest.mark.parametrize(

@@ -530,6 +530,41 @@ def test_unblocking_means_exact_entries_and_warns_where_a_network_still_covers_t
     assert len(list(paper.blocks())) == 1
 
 
+def test_lifting_an_address_warns_too_where_a_network_still_covers_it_unless_that_goes_as_well():
+    paper = Paper()
+    wide = parse_network("203.0.113.0/24")
+    blocks = block_request([Block(ATTACKER), Block(wide)])
+    paper.ask(blocks)
+
+    result = paper.ask(unblock_request([ATTACKER]))
+
+    assert len(result.unblocked) == 1
+    assert [warning.partition(";")[0] for warning in result.warnings] == [
+        f"{ATTACKER} is still inside the blocked network {wide}"
+    ]
+    paper.ask(blocks)
+    assert paper.ask(unblock_request([ATTACKER, wide])).warnings == []
+
+
+def test_many_warnings_are_cut_and_counted():
+    paper = Paper()
+    paper.ask(block_request([Block(parse_network("203.0.113.0/24"))]))
+
+    warnings = paper.ask(unblock_request([parse_network(f"203.0.113.{last}") for last in range(30)])).warnings
+
+    assert len(warnings) == 21
+    assert warnings[-1] == "10 more addresses are still inside blocked networks"
+
+
+def test_a_refused_address_is_told_once_whatever_its_forms():
+    paper = Paper()
+    own = next(iter(OWN))
+
+    result = paper.ask(block_request([Block(own, direction=direction) for direction in Direction]))
+
+    assert [refusal.address for refusal in result.refused] == [str(own)]
+
+
 def test_unblocking_one_form_leaves_the_others():
     paper = Paper()
     paper.ask(block_request([Block(ATTACKER, action, direction) for action in Action for direction in Direction]))
@@ -613,7 +648,12 @@ def test_protected_addresses_come_and_go_without_being_a_change():
 
 
 @pytest.mark.parametrize(
-    "rule", [("-p", "tcp", "-j", "ACCEPT"), ("-m", "set", "--match-set", "users", "src", "-j", "DROP")]
+    "rule",
+    [
+        ("-p", "tcp", "-j", "ACCEPT"),
+        ("-m", "set", "--match-set", "users", "src", "-j", "DROP"),
+        ("-p", "ipv6-icmp", "-m", "icmp6", "--icmpv6-type", "135", "-j", "RETURN"),
+    ],
 )
 def test_a_chain_that_holds_rules_of_which_none_is_ours_is_refused(rule):
     state = State(chains={IPV4: ChainState(True, (rule,))})

@@ -66,7 +66,7 @@ def test_private_space_never_counts() -> None:
 def test_what_is_no_address_is_counted() -> None:
     ranges = read("1.1.1.1\nnonsense\n1.2.3\n1.2.3.4/33\n1.0.0.0/7\n10.0.0.1\n\n#x\n1.2.3.4/08\n")
     assert (ranges.entries, ranges.refusals, ranges.unusable) == (2, 5, 3)
-    assert [each.entry for each in ranges.refused] == ["nonsense", "1.2.3", "1.2.3.4/33", "0.0.0.0/7", "10.0.0.1"]
+    assert [each.entry for each in ranges.refused] == ["nonsense", "1.2.3", "1.2.3.4/33", "1.0.0.0/7", "10.0.0.1"]
 
 
 def test_only_the_first_refusals_are_kept() -> None:

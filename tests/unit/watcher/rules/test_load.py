@@ -312,6 +312,8 @@ VALUES = {
         "[{type: iptables_rate_limit, config: {rate: 0/second}}]",
         "[{type: iptables_rate_limit, config: {rate: 5/fortnight}}]",
         "[{type: iptables_rate_limit, config: {rate: 99999/second}}]",
+        "[{type: iptables_rate_limit, config: {rate: 1/day}}]",
+        "[{type: iptables_rate_limit, config: {rate: 1/hour, burst: 25}}]",
         "[{type: iptables_rate_limit, config: {burst: 0}}]",
         "[{type: iptables_rate_limit, config: {burst: '5'}}]",
         "[{type: iptables_rate_limit, config: {prefix: x}}]",

@@ -11,6 +11,7 @@ from pathlib import Path
 from .. import values
 from ..config import ACTIONS, Defaults
 from ..firewall.entry import Action, valid_burst, valid_log_prefix, valid_rate, valid_rule_name
+from ..firewall.errors import InvalidInput
 from ..section import Section
 from ..values import WrongValueError, shown, suggestion
 from ..yamlfile import ConfigError, Node, Problem, ScalarNode, parse, read
@@ -261,7 +262,11 @@ def _action(section: Section, defaults: Defaults) -> RuleAction:
         prefix = config.take("prefix", values.parsed(valid_log_prefix), prefix)
     if kind == "iptables_rate_limit":
         rate = config.take("rate", values.parsed(valid_rate), rate)
-        burst = config.take("burst", lambda node: valid_burst(values.integer(1, 10_000)(node)), burst)
+        burst = config.take("burst", values.integer(1, 10_000), burst)
+        try:
+            valid_burst(burst, rate)
+        except InvalidInput as error:
+            config.problem(config.line_of("burst" if config.has("burst") else "rate"), str(error))
     config.close()
     section.close()
     return RuleAction(_ACTIONS[kind], target, duration, rate, burst, prefix)
