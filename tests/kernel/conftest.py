@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A defended host between the outside and a server, each a network namespace of its own, and packets between them.
 
-The namespaces have no name: they live as long as this process holds them, so nothing is left behind, even after a
-kill -9. A socket belongs to the namespace it was made in, so one process can send in one and receive in another.
+A socket belongs to the namespace it was made in, so one process can send in one and receive in another.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import itertools
@@ -18,8 +16,6 @@ import shutil
 import signal
 import socket
 import struct
-import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,8 +27,8 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.firewall import Firewall
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.runner import Output, SystemRunner
 
-_CLONE_NEWNET = 0x40000000
-_FREEBIND = {socket.AF_INET: (socket.SOL_IP, 15), socket.AF_INET6: (41, 78)}  # in.h, in6.h
+from ..namespace import Namespace, wait_until
+
 _SIOCGIFFLAGS, _IFF_RUNNING = 0x8913, 0x40  # netdevice(7)
 _PATIENCE = 3.0
 _COUNT = struct.Struct("=Q")
@@ -91,49 +87,6 @@ _CONTROL = {
 """Addresses that no test blocks: a packet between them follows each probe and tells when the probe is decided."""
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = _PATIENCE) -> None:
-    """Return as soon as the condition holds; fail if it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.002)
-
-
-class Namespace:
-    """A network namespace; inside its `with` block this process is in it."""
-
-    def __init__(self) -> None:
-        self._outer: list[int] = []
-        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        _call("unshare", _CLONE_NEWNET)
-        try:
-            self.descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            Path("/proc/sys/net/ipv6/conf/default/accept_dad").write_text("0", encoding="ascii")
-            for name, value in _SETTINGS.items():
-                Path("/proc/sys/net", name).write_text(value, encoding="ascii")
-        finally:
-            _call("setns", before, _CLONE_NEWNET)
-            os.close(before)
-
-    def __enter__(self) -> Namespace:
-        self._outer.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
-        _call("setns", self.descriptor, _CLONE_NEWNET)
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        outer = self._outer.pop()
-        _call("setns", outer, _CLONE_NEWNET)
-        os.close(outer)
-
-    def ip(self, *lines: str) -> None:
-        """Run `ip` with these lines, in the namespace."""
-        with self:
-            shell(("ip", "-batch", "-"), "\n".join(lines) + "\n")
-
-    def close(self) -> None:
-        os.close(self.descriptor)
-
-
 class Tools(SystemRunner):
     """The system's programs, with iptables from one directory."""
 
@@ -179,13 +132,11 @@ class Lab:
     def __init__(self, tools: Tools, run_directory: Path) -> None:
         self.tools = tools
         self.run_directory = run_directory
-        self.nodes = {name: Namespace() for name in _TOPOLOGY}
+        self.nodes = {name: Namespace(_SETTINGS) for name in _TOPOLOGY}
         self._sockets: dict[tuple[Any, ...], socket.socket] = {}
         self._firewalls: list[Firewall] = []
-        pid = os.getpid()
         for here, name, there, peer in _LINKS:
-            descriptor = self.nodes[there].descriptor
-            self.nodes[here].ip(f"link add {name} type veth peer name {peer} netns /proc/{pid}/fd/{descriptor}")
+            self.nodes[here].ip(f"link add {name} type veth peer name {peer} netns {self.nodes[there].path}")
         for node, lines in _TOPOLOGY.items():
             self.nodes[node].ip(*(line.strip() for line in lines.strip().splitlines()))
         for here, name, there, peer in _LINKS:
@@ -339,12 +290,7 @@ class Lab:
 
     def open(self, address: str, *, kind: int = socket.SOCK_DGRAM, protocol: int = 0) -> socket.socket:
         """A new socket on that address, in the namespace that has it."""
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with self.nodes[node_of(address)]:
-            opened = socket.socket(family, kind, protocol)
-        opened.setsockopt(*_FREEBIND[family], 1)
-        opened.bind((address, 0))
-        return opened
+        return self.nodes[node_of(address)].socket(address, kind=kind, protocol=protocol)
 
 
 def node_of(address: str) -> str:
@@ -367,22 +313,6 @@ _PLACES = {
         "inside": ("198.51.100.128/25", "2001:db8:2::/64"),
     }.items()
 }
-
-
-def shell(argv: Sequence[str], stdin: str = "") -> str:
-    """What a program prints; it must succeed."""
-    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=30)
-    assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr}"
-    return done.stdout
-
-
-def _call(name: str, *arguments: int) -> None:
-    if getattr(_LIBC, name)(*arguments):
-        number = ctypes.get_errno()
-        raise OSError(number, f"{name}: {os.strerror(number)}; the kernel tests need root")
-
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def _drain(receiver: socket.socket) -> int:

@@ -1,12 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The watcher as a process of its own, in a network namespace, with packets from a second one.
-
-The namespaces have no names: they end with the processes in them, so nothing is left behind whatever happens.
-"""
+"""The watcher as a process of its own, in a network namespace, with packets from a second one."""
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
@@ -15,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,12 +19,13 @@ from typing import Any
 
 import pytest
 
+from ..namespace import Namespace
+
 FILES = Path(__file__).parents[2] / "roles" / "ngfw" / "files"
 HOST, HOST6 = "192.0.2.1", "2001:db8:1::1"
 PEER, PEER6 = "192.0.2.2", "2001:db8:1::2"
+_PEERS = ("198.51.100.0/24", "203.0.113.0/24", "2001:db8:a::/48", "2001:db8:fa::/48")
 CONTROL, CONTROL6 = "198.51.100.250", "2001:db8:fa::250"
-_CLONE_NEWNET = 0x40000000
-_FREEBIND = {socket.AF_INET: (socket.SOL_IP, 15), socket.AF_INET6: (41, 78)}  # in.h, in6.h
 
 RULES = """
 rules:
@@ -53,80 +50,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason))
 
 
-def wait_until(condition: Callable[[], Any], *, seconds: float = 5.0) -> None:
-    """Return as soon as the condition holds; fail if it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.002)
-
-
-class Namespace:
-    """A network namespace; inside its `with` block this process is in it, and so is what it starts."""
-
-    def __init__(self) -> None:
-        outer = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _call("unshare", _CLONE_NEWNET)
-            self.descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            Path("/proc/sys/net/ipv6/conf/default/accept_dad").write_text("0", encoding="ascii")
-        finally:
-            _call("setns", outer, _CLONE_NEWNET)
-            os.close(outer)
-        self._outer = -1
-
-    def __enter__(self) -> Namespace:
-        self._outer = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        _call("setns", self.descriptor, _CLONE_NEWNET)
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        _call("setns", self._outer, _CLONE_NEWNET)
-        os.close(self._outer)
-
-    def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        with self:
-            return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
-
-    def socket(self, family: int, address: str, port: int = 0) -> socket.socket:
-        """A UDP socket of this namespace, bound to an address that need not be an interface's."""
-        with self:
-            made = socket.socket(family, socket.SOCK_DGRAM)
-        made.setsockopt(*_FREEBIND[socket.AddressFamily(family)], 1)
-        made.bind((address, port))
-        return made
-
-    def close(self) -> None:
-        inode = os.fstat(self.descriptor).st_ino
-        os.close(self.descriptor)
-        for lock in Path("/run/ngfw").glob(f"*-{inode}.lock"):
-            lock.unlink()
-
-
-def _call(name: str, *arguments: int) -> None:
-    if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) != 0:
-        raise OSError(ctypes.get_errno(), name)
-
-
 class Network:
     """A defended host and a peer that sends with any source address, on one wire."""
 
     def __init__(self) -> None:
         self.host, self.peer = Namespace(), Namespace()
-        for namespace, address, address6 in ((self.peer, PEER, PEER6), (self.host, HOST, HOST6)):
-            if namespace is self.peer:
-                _ip(namespace, f"link add wire type veth peer name wire netns /proc/self/fd/{self.host.descriptor}")
-            _ip(namespace, "link set lo up")
-            _ip(namespace, "link set wire up")
-            _ip(namespace, f"address add {address}/24 dev wire")
-            _ip(namespace, f"address add {address6}/64 dev wire nodad")
-        for network in ("198.51.100.0/24", "203.0.113.0/24", "2001:db8:a::/48", "2001:db8:fa::/48"):
-            _ip(self.peer, f"route add local {network} dev lo")
-        _ip(self.host, f"route add default via {PEER}")
-        _ip(self.host, f"route add default via {PEER6}")
+        self.peer.ip(
+            f"link add wire type veth peer name wire netns {self.host.path}",
+            *_attached(PEER, PEER6),
+            *(f"route add local {network} dev lo" for network in _PEERS),
+        )
+        self.host.ip(*_attached(HOST, HOST6), f"route add default via {PEER}", f"route add default via {PEER6}")
         self._receivers = {
-            socket.AF_INET: self.host.socket(socket.AF_INET, HOST, 4444),
-            socket.AF_INET6: self.host.socket(socket.AF_INET6, HOST6, 4444),
+            socket.AF_INET: self.host.socket(HOST, 4444),
+            socket.AF_INET6: self.host.socket(HOST6, 4444),
         }
         self._serial = 0
 
@@ -139,7 +76,7 @@ class Network:
         receiver.settimeout(3.0)
         self._serial += 1
         for address in (source, CONTROL6 if six else CONTROL):
-            with self.peer.socket(family, address) as sender:
+            with self.peer.socket(address) as sender:
                 sender.sendto(f"{self._serial} {address}".encode(), target)
         found = False
         while True:
@@ -156,16 +93,13 @@ class Network:
         self.peer.close()
 
 
-def _ip(namespace: Namespace, command: str) -> None:
-    with namespace:
-        done = subprocess.run(
-            ["ip", *command.split()], capture_output=True, text=True, check=False, pass_fds=_descriptors(command)
-        )
-    assert done.returncode == 0, f"ip {command}: {done.stderr}"
-
-
-def _descriptors(command: str) -> tuple[int, ...]:
-    return tuple(int(word.rpartition("/")[2]) for word in command.split() if word.startswith("/proc/self/fd/"))
+def _attached(address: str, address6: str) -> tuple[str, ...]:
+    return (
+        "link set lo up",
+        "link set wire up",
+        f"address add {address}/24 dev wire",
+        f"address add {address6}/64 dev wire nodad",
+    )
 
 
 def alert(source: str, number: int = 1, *, at: float | None = None, **changes: Any) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Watcher, alert, wait_until
+from ..namespace import wait_until
+from .conftest import Watcher, alert
 
 
 def asked(watcher: Watcher, *argv: str) -> Any:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import RULES, Watcher, alert, wait_until
+from ..namespace import wait_until
+from .conftest import RULES, Watcher, alert
 
 SHORT = RULES.replace("duration: 30m", "duration: 2s")
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import FILES, HOST, RULES, Watcher, alert, wait_until
+from ..namespace import wait_until
+from .conftest import FILES, HOST, RULES, Watcher, alert
 
 SHORT = """
 rules:

@@ -8,7 +8,8 @@ from collections import Counter
 
 import pytest
 
-from .conftest import Watcher, alert, wait_until
+from ..namespace import wait_until
+from .conftest import Watcher, alert
 
 STEPS = ("announced", "enforced", "journaled", "committed")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Watcher, alert, wait_until
+from ..namespace import wait_until
+from .conftest import Watcher, alert
 
 PROGRAMS = [f"{family}{purpose}" for family in ("iptables", "ip6tables") for purpose in ("", "-save", "-restore")]
 

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import FILES, HOST, RULES, Network, Watcher, alert, wait_until
+from ..namespace import wait_until
+from .conftest import FILES, HOST, RULES, Network, Watcher, alert
 
 
 @pytest.mark.feature("E3")
@@ -132,8 +132,8 @@ def stream_of_packets(network: Network, source: str) -> Iterator[list[int]]:
     """Send a datagram every millisecond; the list holds how many were sent and, at the end, how many arrived."""
     counts = [0, 0]
     done = threading.Event()
-    receiver = network.host.socket(socket.AF_INET, HOST, 4555)
-    sender = network.peer.socket(socket.AF_INET, source)
+    receiver = network.host.socket(HOST, 4555)
+    sender = network.peer.socket(source)
 
     def send() -> None:
         while not done.wait(0.001):
@@ -159,7 +159,7 @@ def stream_of_packets(network: Network, source: str) -> Iterator[list[int]]:
 @contextmanager
 def dead_name_server(watcher: Watcher) -> Iterator[tuple[str, ...]]:
     """A command that starts another one where every look-up of a name waits for an answer that never comes."""
-    silent = watcher.network.peer.socket(socket.AF_INET, "198.51.100.53", 53)
+    silent = watcher.network.peer.socket("198.51.100.53", 53)
     resolver = watcher.directory / "resolv.conf"
     resolver.write_text("nameserver 198.51.100.53\n")
     mount = f'mount --bind {resolver} $(readlink -f /etc/resolv.conf) && exec "$@"'

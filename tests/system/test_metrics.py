@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import RULES, Network, Watcher, alert, wait_until
+from ..namespace import wait_until
+from .conftest import RULES, Network, Watcher, alert
 
 PORT = 9910
 OTHERS = """

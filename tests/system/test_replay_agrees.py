@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import FILES, Watcher, alert, wait_until
+from ..namespace import wait_until
+from .conftest import FILES, Watcher, alert
 
 EVE = Path(__file__).parents[1] / "data" / "eve"
 KEYS = ("action", "ip", "target", "rule", "reason", "duration", "sid", "msg", "score", "sources", "ts")

@@ -15,7 +15,8 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from .conftest import Watcher, alert, wait_until
+from ..namespace import wait_until
+from .conftest import Watcher, alert
 
 KILLS = 200
 SECONDS = float(os.environ.get("NGFW_TORTURE_SECONDS", "0"))
