@@ -20,6 +20,10 @@ def cidr_merge(entries: object) -> list[str]:
     return [str(network) for network in merged(parse_list(entries))]
 
 
+def cidr_normalise(entries: object) -> list[str]:
+    return [str(network) for network in sorted(set(parse_list(entries)), key=lambda n: (len(n.packed), n))]
+
+
 def cidr_exclude(entries: object, networks: object) -> list[str]:
     return [str(network) for network in without(parse_list(entries), parse_list(networks))]
 
@@ -49,6 +53,7 @@ class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "cidr_merge": cidr_merge,
+            "cidr_normalise": cidr_normalise,
             "cidr_exclude": cidr_exclude,
             "cidr_public": cidr_public,
             "netset": netset,

@@ -60,11 +60,12 @@ def directions(target: str | None) -> tuple[Direction, ...]:
 
 def report(result: Result, *kinds: str) -> Parameters:
     """What a module returns of a result: the lists of these kinds, cut, their true totals, and the diff."""
+    added = {item.network for item in result.added}
     lists: dict[str, Sequence[Any]] = {
         "blocked": _addresses(entry.block.network for entry in (*result.blocked, *result.extended)),
         "unblocked": _addresses(entry.block.network for entry in result.unblocked),
         "added": _addresses(item.network for item in result.added),
-        "removed": _addresses({item.network for item in result.removed} - {item.network for item in result.added}),
+        "removed": _addresses(item.network for item in result.removed if item.network not in added),
         "already": _addresses([block.network for block in result.already] + [item.network for item in result.kept]),
         "refused": [refusal._asdict() for refusal in result.refused],
     }

@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.reflex.ngfw.plugins.filter import networks
-from ansible_collections.reflex.ngfw.plugins.filter.networks import cidr_exclude, cidr_merge, cidr_public, netset
+from ansible_collections.reflex.ngfw.plugins.filter.networks import (
+    cidr_exclude,
+    cidr_merge,
+    cidr_normalise,
+    cidr_public,
+    netset,
+)
 from ansible_collections.reflex.ngfw.plugins.plugin_utils import _networks
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +50,34 @@ def small_networks(draw: st.DrawFn) -> str:
 
 
 lists = st.lists(small_networks(), max_size=12)
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ([], []),
+        (["203.0.113.7/32", "203.0.113.7", "::ffff:203.0.113.7"], ["203.0.113.7"]),
+        (["2001:DB8:0:0::1/128", "2001:db8::1"], ["2001:db8::1"]),
+        (["2001:db8::/64", "203.0.113.77/24", "9.0.0.0/8"], ["9.0.0.0/8", "203.0.113.0/24", "2001:db8::/64"]),
+        (
+            ["198.51.100.128/25", "198.51.100.0/25", "198.51.100.0/24"],
+            ["198.51.100.0/24", "198.51.100.0/25", "198.51.100.128/25"],
+        ),
+        (["203.0.113.5-203.0.113.6"], ["203.0.113.5", "203.0.113.6"]),
+    ],
+)
+def test_normalise_writes_each_once_and_merges_nothing(
+    entries: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_networks, "netaddr", None)  # the role uses it, and asks for no library on the controller
+    assert cidr_normalise(entries) == expected
+
+
+def test_normalise_refuses_what_is_no_list_of_addresses() -> None:
+    with pytest.raises(AnsibleFilterError, match="'203.0.113.7' is not a list"):
+        cidr_normalise("203.0.113.7")
+    with pytest.raises(AnsibleFilterError, match=r"'203\.0\.113\.777'"):
+        cidr_normalise(["203.0.113.777"])
 
 
 @pytest.mark.parametrize(
