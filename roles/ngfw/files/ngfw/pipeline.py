@@ -6,6 +6,7 @@ The service drives it with what has just been written, the replay with recorded 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -61,6 +62,9 @@ class Pipeline:
         self._engine = Engine(rules, network_of=self._network_of)
         self._window = rules.longest_window
         self._counted = _counted_types(rules)
+        glances = self._engine.glances()
+        self._sieve = eve.Sieve(glances)
+        self._sieve_of_counted = eve.Sieve({kind: look for kind, look in glances.items() if kind in self._counted})
         self._view = _View(enforcer)
         self._wide: dict[str, str] = {}
         fail_closed = config.intel.fail_policy == "closed"
@@ -88,32 +92,28 @@ class Pipeline:
         batch = Batch([], [], [])
         self._view.look()
         self._wide.clear()
-        seen: dict[str, int] = {}
-        needs, type_of = self._engine.needs, eve.event_type_of
+        seen: Counter[str] = Counter()
+        needs = self._engine.needs
         for chunk in chunks:
             if chunk.discarded:
                 self._invalid("length", "too long, torn, or NUL bytes", chunk.path, chunk.discarded)
             fast = chunk.format == "fast"
             decode = fastlog.decode if fast else eve.decode
-            unwanted: dict[bytes, str | None] = {}
-            for line in chunk.data.split(b"\n"):
+            if fast:
+                lines = chunk.data.split(b"\n")
+            else:
+                lines, others = self._sieve.sift(chunk.data)
+                for kind, count in others.items():
+                    seen[kind.decode("utf-8", "replace")] += count
+            for line in lines:
                 if not line:
                     continue
-                kind = None if fast else type_of(line)
-                if kind is not None:
-                    if kind not in unwanted:
-                        name = kind.decode("utf-8", "replace")
-                        unwanted[kind] = None if needs(name) else name
-                    other = unwanted[kind]
-                    if other is not None:
-                        seen[other] = seen.get(other, 0) + 1
-                        continue
                 try:
                     event = decode(line)
                 except LineError as error:
                     self._invalid(error.kind, error.text, chunk.path)
                     continue
-                seen[event.type] = seen.get(event.type, 0) + 1
+                seen[event.type] += 1
                 if not needs(event.type):
                     continue
                 try:
@@ -122,7 +122,9 @@ class Pipeline:
                     raise
                 except Exception as error:  # no single line may stop the watcher
                     self._invalid("internal", f"an error of this program, {type(error).__name__}: {error}", chunk.path)
-        self._count(seen)
+        if seen:
+            self._count(seen)
+            self.metrics.last_event = _last_time(chunk) or self.metrics.last_event
         return batch
 
     def recall(self, chunks: Iterable[Chunk]) -> None:
@@ -144,11 +146,8 @@ class Pipeline:
                     self._recall(chunk, since)
 
     def _recall(self, chunk: Chunk, since: float) -> None:
-        fast = chunk.format == "fast"
-        for line in chunk.data.split(b"\n"):
-            kind = None if fast else eve.event_type_of(line)
-            if kind is not None and kind.decode("utf-8", "replace") not in self._counted:
-                continue
+        lines = chunk.data.split(b"\n") if chunk.format == "fast" else self._sieve_of_counted.sift(chunk.data)[0]
+        for line in lines:
             event = _decoded(chunk.format, line)
             if event is None or event.time is None or event.time < since or event.type not in self._counted:
                 continue
@@ -226,12 +225,10 @@ class Pipeline:
         if self._repeats.is_new((decision.ip, decision.rule, reason), now):
             batch.decisions.append(decision)
 
-    def _count(self, seen: dict[str, int]) -> None:
+    def _count(self, seen: Counter[str]) -> None:
         events = self.metrics.events
         for name, count in seen.items():
             events[name if name in events or len(events) < _MANY_TYPES else "other"] += count
-        if seen:
-            self.metrics.last_event = self._time or self.metrics.last_event
 
     def _invalid(self, kind: str, text: str, path: str, count: int = 1) -> None:
         self.metrics.lines_invalid += count

@@ -179,9 +179,16 @@ def test_what_is_needed_is_known_beforehand() -> None:
     assert run.needs("ssh")
     assert not run.needs("http")
     assert not run.needs("\udcff")
-    assert run.wanted("alert") == {"alert.signature_id": frozenset((1, 2, 3))}
-    assert run.wanted("ssh") == {}
-    assert run.wanted("http") is None
+    glances = run.glances()
+    assert set(glances) == {"alert", "ssh"}
+    assert glances["ssh"] is None
+    look = glances["alert"]
+    assert look is not None
+    assert [look(b'{"alert":{"signature_id":%d},"dest_port":%d}' % each) for each in ((1, 22), (1, 23), (3, 23))] == [
+        True,
+        False,
+        True,
+    ]
 
 
 def test_no_rules_need_nothing() -> None:

@@ -6,14 +6,18 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
+from collections.abc import Mapping
 from datetime import date
 from functools import lru_cache
-from typing import Any
+from typing import Any, Callable
 
 from .event import Event, LineError
 
 _KEY = b'"event_type":"'
 _BARE_KEY = b'"event_type"'
+_ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")
+_MANY_TYPES = 64
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MINUTE = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):", re.ASCII)
 _TIME = re.compile(r"(.{17})(\d\d(?:\.\d{1,9})?)(.*)", re.ASCII)
@@ -65,7 +69,63 @@ def event_type_of(line: bytes) -> bytes | None:
     start = at + len(_KEY)
     end = line.find(b'"', start)
     kind = line[start:end]
-    return None if end <= start or b"\\" in kind else kind
+    return None if end <= start or b"\\" in kind or _has_ascii_escape(line) else kind
+
+
+class Sieve:
+    """Parts lines that have to be parsed from those that no rule can match, by their bytes."""
+
+    def __init__(self, glances: Mapping[str, Callable[[bytes], bool] | None]) -> None:
+        """`glances` has the event types that matter; None stands for all their lines, else a line is only worth
+        parsing if the function is true. It may take for granted that no ASCII character is written as `\\u0041`.
+        """
+        self._glances = {name.encode(): glance or _always for name, glance in glances.items()}
+
+    def sift(self, data: bytes) -> tuple[list[bytes], Counter[bytes]]:
+        """The lines that are worth parsing, and how many others there are of each event type."""
+        wanted: list[bytes] = []
+        others: list[bytes] = []
+        keep, pass_over, glance_of, never = wanted.append, others.append, self._glances.get, _never
+        escapes = b"\\u00" in data
+        for line in data.split(b"\n"):
+            # As event_type_of() does; that the key is the outermost object's is no matter: else there is no type.
+            start = line.find(_KEY) + len(_KEY)
+            kind = line[start : line.find(b'"', start)]
+            glance = glance_of(kind) or self._unknown(line)
+            if (
+                (glance is never or not (glance(line) or _looks_broken(line)))
+                and start >= len(_KEY)
+                and line.find(_BARE_KEY, start) < 0
+                and not (escapes and _has_ascii_escape(line))
+            ):
+                pass_over(kind)
+            elif line:
+                keep(line)
+        return wanted, Counter(others)
+
+    def _unknown(self, line: bytes) -> Callable[[bytes], bool]:
+        """What to do with a line of a type not seen before, which is known from then on."""
+        kind = event_type_of(line)
+        if kind is None or len(self._glances) >= _MANY_TYPES:
+            return _always
+        return self._glances.setdefault(kind, _never)
+
+
+def _always(_line: bytes) -> bool:
+    return True
+
+
+def _never(_line: bytes) -> bool:
+    return False
+
+
+def _looks_broken(line: bytes) -> bool:
+    """Whether a line of a type that matters should be parsed, so that it is counted as what it is."""
+    return not line.endswith(b"}") or not line.isascii()
+
+
+def _has_ascii_escape(line: bytes) -> bool:
+    return b"\\u00" in line and _ASCII_ESCAPE.search(line) is not None
 
 
 def parse_time(text: str) -> float | None:

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Any, Callable
 
 from . import fields
-from .expression import Required
+from .glance import Glance, either
 from .model import Rule
 from .windows import MAX_GROUPS, Counter, DistinctCounter, Memory
 
@@ -96,7 +96,7 @@ class _Plan:
             for value in required[name]:
                 indexes.setdefault(name, {}).setdefault(value, []).append(runner)
         self._indexes = [(_getter(name), table) for name, table in indexes.items()]
-        self.required = _common([runner.rule.expression.required for runner in runners])
+        self.glance = either(runner.rule.expression.glance for runner in runners)
 
     def candidates(self, record: Record) -> list[_Runner]:
         """The rules that the record may meet, in their order."""
@@ -146,13 +146,9 @@ class Engine:
         """Whether some enabled rule is of that event type."""
         return event_type in self._plans
 
-    def wanted(self, event_type: str) -> Required | None:
-        """For fields, the values of which every event of the type that can hit has one; None if none can hit.
-
-        An empty mapping means that nothing can be said without asking the rules.
-        """
-        plan = self._plans.get(event_type)
-        return plan.required if plan is not None else None
+    def glances(self) -> dict[str, Glance | None]:
+        """The event types that rules are of, with a look that tells lines which none of them matches, or None."""
+        return {event_type: plan.glance for event_type, plan in self._plans.items()}
 
     @property
     def evicted(self) -> dict[str, int]:
@@ -189,14 +185,6 @@ class Engine:
 
 def _position(runner: _Runner) -> int:
     return runner.position
-
-
-def _common(all_required: list[Required]) -> Required:
-    first, *others = all_required
-    common = dict(first)
-    for required in others:
-        common = {name: values | required[name] for name, values in common.items() if name in required}
-    return common
 
 
 def _getter(name: str) -> Getter:

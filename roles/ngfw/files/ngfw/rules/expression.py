@@ -17,6 +17,7 @@ from typing import Any, Callable, Union
 
 from ..firewall.errors import InvalidInput
 from . import fields, functions
+from .glance import Glance, glance
 from .regex import RegexError, compile_regex
 from .syntax import (
     COMPARISONS,
@@ -52,18 +53,25 @@ class Expression:
 
     ``matches(record)`` tells whether an EVE record of the event type meets it; it never raises.
     ``required`` maps fields (dotted) to the values of which every matching record has one there.
+    ``glance`` tells lines without such a record by their bytes, if that can be done.
     ``literals`` are all texts and numbers that stand in it.
     """
 
-    __slots__ = ("literals", "matches", "required", "text")
+    __slots__ = ("glance", "literals", "matches", "required", "text")
 
     def __init__(
-        self, text: str, matches: Callable[[dict[str, Any]], bool], required: Required, literals: frozenset[Value]
+        self,
+        text: str,
+        matches: Callable[[dict[str, Any]], bool],
+        required: Required,
+        literals: frozenset[Value],
+        glance: Glance | None,
     ) -> None:
         self.text = text
         self.matches = matches
         self.required = required
         self.literals = literals
+        self.glance = glance
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
@@ -74,7 +82,7 @@ def compile_expression(text: str, *, event_type: str) -> Expression:
     tree = parse(text)
     compiler = _Compiler(event_type)
     matches = compiler.function(tree)
-    return Expression(text, matches, _required(tree), frozenset(compiler.literals))
+    return Expression(text, matches, _required(tree), frozenset(compiler.literals), glance(tree))
 
 
 class _Compiler:
