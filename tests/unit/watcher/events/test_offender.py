@@ -16,6 +16,8 @@ INSIDE = NetworkSet(map(parse_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.
 PROXIES = NetworkSet(map(parse_network, ("198.51.100.0/24", "10.0.0.7", "2001:db8:aaaa::/48")))
 NOBODY = NetworkSet(())
 
+RECORDINGS = Path(__file__).resolve().parents[3] / "data" / "eve"
+
 OUR = "10.0.0.1"
 THEM = "192.0.2.66"
 
@@ -32,6 +34,10 @@ def record(src: object = THEM, dest: object = OUR, **more: Any) -> dict[str, Any
         "alert": {"gid": 1, "signature_id": 7},
     }
     return {key: value for key, value in {**base, **more}.items() if value is not None}
+
+
+def rdp(src: str, src_port: int, dest: str, dest_port: int, **more: Any) -> dict[str, Any]:
+    return record(src, dest, event_type="rdp", src_port=src_port, dest_port=dest_port, alert=None, **more)
 
 
 def flow(src: str, dest: str, to_server: object = 5, to_client: object = 4) -> dict[str, Any]:
@@ -79,6 +85,13 @@ INITIATOR = [
     ),
     pytest.param(record(THEM, OUR, proto="ICMP", src_port=None, dest_port=None), (THEM, False), id="no ports"),
     pytest.param(record(THEM, OUR, src_port="80", dest_port=40000), (THEM, False), id="a port that is no number"),
+    pytest.param(rdp(OUR, 3389, THEM, 40000), (THEM, False), id="our RDP server: who asked it"),
+    pytest.param(rdp(THEM, 40000, OUR, 3389), (THEM, False), id="a client of our RDP server"),
+    pytest.param(rdp(THEM, 3389, OUR, 40000), (OUR, True), id="the RDP server that our client asked"),
+    pytest.param(rdp(THEM, 3390, OUR, 40000), (THEM, False), id="RDP on a port of its own: the source"),
+    pytest.param(rdp(THEM, 3389, OUR, 3389), (THEM, False), id="RDP from its port to its port: the source"),
+    pytest.param(rdp(THEM, 3389, OUR, 40000, direction="to_server"), (THEM, False), id="RDP: a direction counts more"),
+    pytest.param(record(THEM, OUR, src_port=3389), (THEM, False), id="3389 is nothing without RDP"),
     pytest.param(record(OUR, "10.9.9.9"), (OUR, True), id="internal"),
     pytest.param(record("10.9.9.9", OUR), ("10.9.9.9", True), id="internal, the other way"),
 ]
@@ -344,6 +357,14 @@ def test_recorded_alerts_with_a_known_answer(corpus_folder: Path) -> None:
             assert (*answer(event), may_be_forged(event, resolution)) == expected[key]
             seen.add(key)
     assert seen == set(expected)
+
+
+@pytest.mark.feature("A7")
+def test_recorded_rdp_names_the_client_whichever_packet_completed_a_message() -> None:
+    events = [json.loads(line) for line in (RECORDINGS / "rdp.json").read_bytes().splitlines()]
+    recorded = [event for event in events if event["event_type"] == "rdp"]
+    assert {event["src_port"] == 3389 for event in recorded} == {True, False}
+    assert {answer(event) for event in recorded} == {("198.51.100.66", False)}
 
 
 def test_resolution_by_default_is_not_proxied() -> None:

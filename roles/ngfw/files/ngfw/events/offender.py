@@ -16,6 +16,9 @@ from ..firewall.errors import AddressError
 
 _ENGINE_SIDS = range(2200000, 2300000)
 _FIRST_UNPRIVILEGED_PORT = 1024
+# Suricata writes records of these protocols with the addresses of the packet that completed the message, often the
+# other side's acknowledgement; their servers' ports are above 1023.
+_SERVER_PORTS = {"mqtt": 1883, "pgsql": 5432, "rdp": 3389, "rfb": 5900}
 _PACKETS_OF_A_CONVERSATION = 3
 _NO_PROTOCOL = frozenset(("", "failed", "unknown"))
 _UNSPECIFIED = frozenset((Network(bytes(4), 32), Network(bytes(16), 128)))
@@ -111,6 +114,9 @@ def _is_answer(record: Mapping[str, Any]) -> bool:
     source, destination = record.get("src_port"), record.get("dest_port")
     if not isinstance(source, int) or not isinstance(destination, int):
         return False
+    server = _SERVER_PORTS.get(str(record.get("event_type")))
+    if server is not None and (source == server) != (destination == server):
+        return source == server
     return source < _FIRST_UNPRIVILEGED_PORT <= destination
 
 
