@@ -119,15 +119,26 @@ unit: .venv/ready $(LINK) $(if $(PYTHON39),.cache/python3.9/ready) ## tests with
 	    echo "==> unit: on Python 3.9: $$(tail -n 1 .cache/python3.9/unit.log)"
 	fi
 
+# Three parts at the same time: much of it waits. Each works in namespaces of its own.
 kernel: root .venv/ready $(LINK) ## tests against the real kernel, in network namespaces of their own
-	echo "==> kernel: packets, sets and rules in namespaces"
+	echo "==> kernel: the watcher as a process; at the same time, and told after it, packets and the modules' targets"
 	$(call packages,$(APT_KERNEL))
-	rm -f .cache/results/integration.json
-	NGFW_RESULTS=.cache/results/kernel.json python -m pytest -q tests/kernel tests/system
-	if [ -e tests/integration/run ]; then
-	    echo "==> kernel: integration targets of the modules"
-	    $(STEP) integration modules --features "$$(python tests/results.py rows tests/integration/targets)" -- tests/integration/run
-	fi
+	rm -f .cache/results/{kernel,system,integration}.json
+	mkdir -p .cache
+	NGFW_RESULTS=.cache/results/kernel.json python -m pytest -q tests/kernel >.cache/kernel.log 2>&1 & packets=$$!
+	nice tests/integration/run >.cache/integration.log 2>&1 & targets=$$!
+	trap 'kill $$packets $$targets 2>/dev/null || true' EXIT
+	failed=0
+	NGFW_RESULTS=.cache/results/system.json python -m pytest -q tests/system || failed=1
+	echo "==> kernel: packets, sets and rules"
+	wait $$packets || failed=1
+	cat .cache/kernel.log
+	echo "==> kernel: integration targets of the modules"
+	code=0
+	wait $$targets || code=$$?
+	$(STEP) integration modules --features "$$(python tests/results.py rows tests/integration/targets)" -- \
+	    sh -c 'cat .cache/integration.log; exit '$$code || failed=1
+	exit $$failed
 
 sanity: .venv/ready ## ansible-test sanity on the collection as users get it
 	echo "==> sanity: ansible-test (first time: about a minute and a half)"

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
+import importlib
 import itertools
+import json
 import mmap
 import os
 import re
@@ -18,10 +21,13 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.reflex.ngfw.plugins.module_utils import _download, _module
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import Network, parse_network
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Block, Origin
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.firewall import Firewall
@@ -103,6 +109,7 @@ class Flood:
 
     def __init__(self, sender: socket.socket, target: tuple[Any, ...]) -> None:
         self._sent = mmap.mmap(-1, _COUNT.size)
+        parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
             try:
@@ -110,6 +117,8 @@ class Flood:
                 for number in itertools.count(1):
                     sender.sendto(b"flood", target)
                     _COUNT.pack_into(self._sent, 0, number)
+                    if number % 1000 == 0 and os.getppid() != parent:
+                        break  # it was killed
             finally:
                 os._exit(1)
 
@@ -367,6 +376,29 @@ def lab(tools: Tools, tmp_path: Path) -> Iterator[Lab]:
 def firewall(lab: Lab) -> Firewall:
     """A facade over the host's kernel, where nothing is yet."""
     return lab.firewall()
+
+
+@pytest.fixture
+def module(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., dict[str, Any]]:
+    """Runs a module as Ansible starts it; what it returned."""
+    made = partial(Firewall, runner=lab.tools, run_directory=lab.run_directory)
+    monkeypatch.setattr(_module, "Firewall", made)
+    monkeypatch.setattr(_download, "STATE_DIRECTORY", tmp_path / "lists")
+
+    def run(name: str, /, *, check: bool = False, **options: Any) -> dict[str, Any]:
+        main = importlib.import_module(f"ansible_collections.reflex.ngfw.plugins.modules.{name}").main
+        internal = {"_ansible_check_mode": check, "_ansible_diff": True, "_ansible_tmpdir": str(tmp_path)}
+        try:
+            with patch_module_args({**options, **internal}), pytest.raises(SystemExit):
+                main()
+        finally:
+            gc.enable()
+        returned: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return returned
+
+    return run
 
 
 @pytest.fixture
