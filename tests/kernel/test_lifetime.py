@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 
@@ -181,6 +182,15 @@ class Clock:
 def timeout_of(lab, address):
     """The seconds that the kernel has left for an entry."""
     return int(re.search(rf"^{re.escape(address)} timeout (\d+)", lab.run("ipset list NGFW-drop-src4"), re.M).group(1))
+
+
+def test_what_root_saved_belongs_to_whom_the_directory_belongs_to(firewall, tmp_path):
+    os.chown(tmp_path, 1234, 1235)
+
+    firewall.save(tmp_path / "sets")
+
+    status = (tmp_path / "sets").stat()
+    assert (status.st_uid, status.st_gid) == (1234, 1235)
 
 
 def test_sets_are_saved_while_somebody_holds_the_lock(lab, firewall, block, tmp_path):

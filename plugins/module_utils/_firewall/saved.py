@@ -34,7 +34,7 @@ def write(path: Path, chain: str, sets: IpSets, now: float) -> int:
     """
     descriptor, fresh = tempfile.mkstemp(".new", path.name + ".", path.parent)  # several may be at it
     try:
-        count = _write(descriptor, chain, sets, now)
+        count = _write(descriptor, chain, sets, now, path.parent.stat())
         os.replace(fresh, path)
     except BaseException:
         os.unlink(fresh)
@@ -45,10 +45,12 @@ def write(path: Path, chain: str, sets: IpSets, now: float) -> int:
     return count
 
 
-def _write(descriptor: int, chain: str, sets: IpSets, now: float) -> int:
+def _write(descriptor: int, chain: str, sets: IpSets, now: float, owner: os.stat_result) -> int:
     count = 0
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         os.fchmod(descriptor, 0o640)
+        if os.geteuid() == 0:  # the watcher's user, to whom the directory belongs, has to read it
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
         file.write(json.dumps({"version": VERSION, "chain": chain, "saved_at": now}) + "\n")
         for name in sorted(sets.headers()):
             spec = parse_set_name(chain, name)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ngfw import config
+from ngfw import config, service
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "ngfw"
 
@@ -60,6 +60,10 @@ def test_every_variable_does_something(name: str) -> None:
 
 def test_variables_are_the_keys_of_the_configuration() -> None:
     assert set(INNER["__ngfw_keys"]) == set(config.Config.__dataclass_fields__)
+
+
+def test_a_change_of_what_is_read_at_a_start_only_is_a_restart() -> None:
+    assert set(INNER["__ngfw_start_only"]) == set(service._FIXED)
 
 
 def test_defaults_are_the_watchers() -> None:

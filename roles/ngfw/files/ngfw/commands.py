@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -231,7 +231,7 @@ def save(arguments: Namespace) -> int:
 def restore(arguments: Namespace) -> int:
     path = _saved_sets(arguments)
     count, changed, warnings = 0, False, []
-    with _firewall(arguments) as firewall:
+    with _firewall(arguments, hooks=_config(arguments).hooks) as firewall:
         if not arguments.chain:
             count = firewall.restore_sets(path)
         if not arguments.sets:
@@ -276,12 +276,13 @@ def _config(arguments: Namespace) -> Config:
 
 
 @contextmanager
-def _firewall(arguments: Namespace) -> Iterator[Firewall]:
+def _firewall(arguments: Namespace, hooks: Sequence[str] | None = None) -> Iterator[Firewall]:
+    """Closed at the end. Without `hooks` those remembered in the kernel stay."""
     from .firewall.entry import Origin
     from .firewall.firewall import Firewall
 
     config = _config(arguments)
-    firewall = Firewall(chain=config.chain, families=config.families, origin=Origin.COMMAND)
+    firewall = Firewall(chain=config.chain, families=config.families, hooks=hooks, origin=Origin.COMMAND)
     try:
         yield firewall
     finally:
