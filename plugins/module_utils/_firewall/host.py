@@ -21,7 +21,7 @@ _ADDRESS_BODY, _ROUTE_BODY = 8, 12  # struct ifaddrmsg, struct rtmsg
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_GATEWAY, _RTA_MULTIPATH, _RTA_VIA = 5, 9, 18
 _NEXT_HOP = struct.Struct("=HBBI")  # struct rtnexthop
-_RESOLVER_FILES = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
+RESOLVER_FILES = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 SPECIAL = {
     parse_network(text): why
     for text, why in (
@@ -105,7 +105,7 @@ def _hop(fields: dict[int, bytes]) -> list[Network]:
 
 def _resolvers() -> list[Network]:
     found = []
-    for name in _RESOLVER_FILES:
+    for name in RESOLVER_FILES:
         try:
             lines = Path(name).read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:

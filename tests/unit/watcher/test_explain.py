@@ -66,7 +66,8 @@ def test_networks_around_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_people_read() -> None:
-    nothing: dict[str, Any] = {"blocks": [], "whitelist": [], "blocklists": [], "history": [], "alerts": []}
+    kinds = ("blocks", "whitelist", "reputation", "offences", "blocklists", "history", "alerts")
+    nothing: dict[str, Any] = {kind: [] for kind in kinds}
     assert explained_lines({"address": "203.0.113.7", **nothing}) == ["203.0.113.7", "  not blocked"]
     block = {
         "address": "203.0.113.0/24",
@@ -80,6 +81,7 @@ def test_what_people_read() -> None:
     }
     item = {"address": "203.0.113.7", "origin": "config", "comment": "office"}
     guarded = [item, {**item, "origin": "protected", "comment": ""}]
+    rating = {"provider": "abuseipdb", "state": "listed", "score": 90, "detail": "score 90", "at": None}
     listed = {"name": "bad", "target": "source", "network": "203.0.0.0/16"}
     told = {"sid": 7, "msg": "x", "count": 2, "first": "2025-09-02T11:24:45Z", "last": "2025-09-02T11:24:45Z"}
     past = {"ts": "2025-09-02T11:24:45.000Z", "action": "block", "ip": "203.0.113.7", "rule": "High", "reason": "r"}
@@ -89,6 +91,8 @@ def test_what_people_read() -> None:
                 "address": "203.0.113.7",
                 "blocks": [block],
                 "whitelist": guarded,
+                "reputation": [rating],
+                "offences": ["2025-09-02T10:24:45Z", "2025-09-02T11:24:45Z"],
                 "blocklists": [listed],
                 "history": [{**past, "sid": 7, "msg": "one\ntwo"}],
                 "alerts": [told],
@@ -99,6 +103,8 @@ def test_what_people_read() -> None:
         '  drop by source as 203.0.113.0/24: rule High [a \\"reason\\"], 1m30s left, until 2025-09-02T11:26:15Z'
         in lines
     )
+    assert "abuseipdb: listed (score 90)" in lines
+    assert "blocked 2 times that are remembered, last 2025-09-02T11:24:45Z" in lines
     assert "whitelisted (config) by 203.0.113.7 (office)" in lines
     assert "protected by 203.0.113.7: " in lines
     assert "on the blocklist bad (source) as 203.0.0.0/16" in lines

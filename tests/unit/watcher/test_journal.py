@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ngfw.decision import Decision, Outcome
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Block
 from ngfw.journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, DAEMON_LOG, MAX_HELD_BYTES, Journal, missing
-from ngfw.policy import Decision, Outcome
 from ngfw.wording import decision_lines, quoted, text_line
 
 STAMP = "2025-09-02 11:24:45"

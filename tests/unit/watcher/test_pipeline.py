@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 from ngfw import pipeline
-from ngfw.config import Config
+from ngfw.config import CircuitBreaker, Config, Escalation
+from ngfw.decision import Lift, Outcome
 from ngfw.events.tail import Chunk
 from ngfw.firewall.address import Network, parse_network
 from ngfw.firewall.errors import AddressError
+from ngfw.history import History
+from ngfw.intel import mailbox as intel
+from ngfw.intel.desk import MAX_TEXT
+from ngfw.intel.verdict import State, Verdict, rated
 from ngfw.metrics import Metrics
 from ngfw.pipeline import Batch, Pipeline
-from ngfw.policy import Outcome
 from ngfw.recorder import Recorder
 from ngfw.rules.load import parse_rules
 from ngfw.wording import alert_line, decision_lines
@@ -80,9 +84,11 @@ class Setup:
         self.said: list[str] = []
         self.recorder = Recorder()
         self.recorder.guard_by(whitelist=[parse_network(text) for text in whitelist.split()], protected={})
+        self.config = config or Config.default()
+        self.rules = parse_rules(rules.encode(), "test.yml")
         self.pipeline = Pipeline(
-            config or Config.default(),
-            parse_rules(rules.encode(), "test.yml"),
+            self.config,
+            self.rules,
             self.recorder,
             metrics=self.metrics,
             report=self.said.append,
@@ -352,3 +358,185 @@ def test_addresses_of_one_ipv6_network_are_counted_as_one_source() -> None:
     # Where a whole network would not be blocked, its hosts are sources of their own.
     neighbours = b"".join(ssh(f"2001:db8:b::{number}", NOW) for number in range(1, 4))
     assert outcomes(setup.feed(neighbours)) == []
+
+
+# -- many blocks, repeat offenders
+
+
+def flood(count: int, first: int = 0, **changes: Any) -> bytes:
+    return b"".join(alert(f"203.0.{number // 250}.{number % 250 + 1}", **changes) for number in range(first, count))
+
+
+UDP: dict[str, Any] = {"proto": "UDP", "app_proto": "dns", "flow": {"pkts_toserver": 1, "pkts_toclient": 0}}
+SPOOFABLE = RULES.replace("    severity: high\n", "    severity: high\n    spoofable: true\n")
+
+
+@pytest.mark.feature("F9", "C5")
+def test_a_flood_with_forged_sources_trips_its_own_breaker_only() -> None:
+    setup = Setup(SPOOFABLE, whitelist="203.0.0.1")
+    setup.recorder.guard_by(
+        whitelist=[parse_network("203.0.0.1")],
+        protected={parse_network("203.0.0.2"): "default gateway", parse_network("203.0.0.3"): "resolver"},
+    )
+    batch = setup.feed(flood(10_000, **UDP))
+    blocked = {decision.ip for decision in batch.decisions if decision.block is not None}
+    assert len(blocked) == 5000
+    assert not blocked & {"203.0.0.1", "203.0.0.2", "203.0.0.3"}
+    assert setup.metrics.skips == {"whitelist": 1, "protected": 2, "breaker": 4997}
+    refused = batch.decisions[-1]
+    assert (refused.action, refused.reason, refused.block) == (
+        "skip",
+        "breaker: 5000 blocks in 60 s on evidence that can be forged",
+        None,
+    )
+    assert [name.startswith("circuit breaker for evidence") for name in setup.pipeline.modes(NOW)].count(True) == 1
+    tcp = setup.feed(flood(100).replace(b"203.0.", b"198.51."))
+    assert [decision.outcome for decision in tcp.decisions] == [Outcome.NEW] * 100
+    later = setup.feed(alert("192.88.99.1", at=NOW + 61, **UDP), now=NOW + 61)
+    assert later.decisions[0].outcome is Outcome.NEW, "a minute of silence and it works again"
+    assert not setup.pipeline.modes(NOW + 200)
+
+
+@pytest.mark.feature("F9")
+def test_under_any_other_rule_a_forged_flood_is_refused_as_such() -> None:
+    setup = Setup()
+    setup.feed(flood(10_000, **UDP))
+    assert setup.metrics.skips == {"spoofable": 10_000}
+    assert not setup.pipeline.modes(NOW)
+
+
+@pytest.mark.feature("F9")
+def test_what_is_taken_on_trust_counts_with_what_can_be_forged() -> None:
+    record = json.loads(alert())
+    del record["flow"]
+    trusted = [json.dumps({**record, "src_ip": f"203.0.113.{number}"}).encode() + b"\n" for number in range(1, 8)]
+    config = replace(Config.default(), circuit_breaker=CircuitBreaker(blocks=5, window=60))
+    setup = Setup(config=config)
+    batch = setup.feed(*trusted)
+    assert [decision.outcome is Outcome.NEW for decision in batch.decisions] == [True] * 5 + [False] * 2
+    assert len(setup.feed(flood(21)).decisions) == 21
+    assert setup.metrics.skips == {"breaker": 3}
+
+
+@pytest.mark.feature("D5", "F8")
+def test_an_offender_that_comes_back_is_blocked_for_longer_until_it_is_forgotten() -> None:
+    history = History(None, report=lambda text, problem: None)
+    setup = Setup(config=replace(Config.default(), escalation=Escalation(factor=2, max=4 * 3600, memory=86_400)))
+    setup.pipeline = Pipeline(setup.config, setup.rules, setup.recorder, history=history)
+    found = []
+    moment = NOW
+    for _time in range(6):
+        batch = setup.feed(alert(at=moment), now=moment)
+        [decision] = batch.decisions
+        assert decision.block is not None
+        history.add([decision.block], moment, moment - 86_400)
+        found.append(decision.duration)
+        moment += decision.block.duration + 1
+    assert found == [1800, 3600, 7200, 14400, 14400, 14400]
+    [decision] = setup.feed(alert(at=moment + 90_000), now=moment + 90_000).decisions
+    assert decision.duration == 1800
+
+
+# -- answers that come later
+
+CONFIRM = RULES.replace("    severity: high\n", "    severity: high\n    intel: confirm\n")
+REQUIRE = RULES.replace("    severity: high\n", "    severity: high\n    intel: require\n")
+PENDING, CLEAN = Verdict("abuseipdb", State.PENDING), rated("abuseipdb", 5, 70, NOW)
+BAD = rated("abuseipdb", 95, 70, NOW)
+
+
+class Asking(Setup):
+    """A pipeline whose one provider has not answered yet."""
+
+    def __init__(self, rules: str) -> None:
+        super().__init__(rules)
+        self.says: tuple[Verdict, ...] = (PENDING,)
+        self.asked: list[tuple[Network, intel.Case]] = []
+        self.pipeline = Pipeline(self.config, self.rules, self.recorder, ask=self.ask, metrics=self.metrics)
+
+    def ask(self, address: Network, case: intel.Case) -> tuple[Verdict, ...]:
+        self.asked.append((address, case))
+        return self.says
+
+    def answer(self, verdict: Verdict) -> tuple[Batch, list[Lift]]:
+        cases = {case.key: case.text for _address, case in self.asked}
+        answers = [intel.Answer(1, self.asked[0][0], (verdict,), cases, True)]
+        return self.pipeline.answered(answers, now=NOW + 2)
+
+
+@pytest.mark.feature("B7")
+@pytest.mark.parametrize("source", ["203.0.113.7", "2001:db8::5"])
+def test_confirm_blocks_at_once_and_the_answer_decides(source: str) -> None:
+    setup = Asking(CONFIRM)
+    batch = setup.feed(alert(source, sid=7))
+    [first] = batch.decisions
+    assert (first.outcome, first.duration, first.offence) == (Outcome.NEW, 60, False)
+    assert batch.lookups == setup.asked
+    assert str(setup.asked[0][0]) == source
+    bad, lifts = setup.answer(BAD)
+    assert lifts == []
+    [longer] = bad.decisions
+    assert (longer.outcome, longer.duration, longer.ip) == (Outcome.EXTENDED, 1800, first.ip)
+    assert (longer.reason, longer.score) == ("REPUTATION BLOCK (source=abuseipdb,score=95)", 95)
+    assert (longer.time, longer.sid, longer.msg) == (first.time, 7, "Something")
+    assert longer.record["src_ip"] == source
+    assert longer.offence
+    clean, lifts = setup.answer(CLEAN)
+    assert clean.decisions == []
+    assert [(str(lift.block.network), lift.reason) for lift in lifts] == [
+        (first.ip, "REPUTATION CLEAN (source=abuseipdb,score=5)")
+    ]
+
+
+@pytest.mark.feature("B2")
+def test_require_waits_for_the_answer() -> None:
+    setup = Asking(REQUIRE)
+    batch = setup.feed(alert())
+    [first] = batch.decisions
+    assert (first.action, first.reason) == ("skip", "reputation: REPUTATION PENDING (abuseipdb: asked)")
+    assert len(batch.alerts) == len(batch.lookups) == 1
+    again = setup.feed(alert())
+    assert again.decisions == []
+    assert again.has_effect, "its alert has a line"
+    bad, _lifts = setup.answer(BAD)
+    assert outcomes(bad) == [("new", "block", "203.0.113.7")]
+    clean, _lifts = setup.answer(CLEAN)
+    assert clean.decisions[0].reason == "reputation: REPUTATION CLEAN (source=abuseipdb,score=5)"
+
+
+def test_an_answer_for_a_rule_that_is_gone_or_a_text_of_others_does_nothing() -> None:
+    setup = Asking(REQUIRE)
+    setup.feed(alert())
+    address, case = setup.asked[0]
+    other = Pipeline(setup.config, parse_rules(LONGER.replace("  -", "rules:\n  -", 1).encode(), "x"), setup.recorder)
+    for text in (case.text, "", "[]", "{}", '{"rule":7}', case.text.replace('"action":0', '"action":9')):
+        pipeline_of = other if text == case.text else setup.pipeline
+        answers = [intel.Answer(1, address, (BAD,), {"key": text}, True)]
+        assert pipeline_of.answered(answers, now=NOW) == (Batch([], [], []), [])
+
+
+def test_what_is_kept_for_an_answer_is_bounded() -> None:
+    setup = Asking(REQUIRE)
+    long = "\U0001f600" * 5000
+    event = json.loads(alert())
+    event["alert"]["signature"] = event["proto_text"] = event["event_type_"] = long
+    event.update(app_proto=long, src_port=10**4000)
+    setup.feed(json.dumps(event).encode() + b"\n")
+    [(_address, case)] = setup.asked
+    assert len(case.text) < MAX_TEXT
+    bad, _lifts = setup.answer(BAD)
+    assert bad.decisions[0].msg == "\U0001f600" * 128
+
+
+@pytest.mark.feature("B9")
+def test_high_alert_makes_require_block_before_the_answer() -> None:
+    setup = Asking(REQUIRE + SPOOFABLE.replace("rules:", "").replace("High", "Worse").replace("== 1", "== 2"))
+    many = b"".join(
+        alert(f"198.51.100.{number}", alert={"gid": 1, "signature_id": 1, "signature": "x", "severity": 2})
+        for number in range(1, 51)
+    )
+    assert setup.feed(alert()).decisions[0].action == "skip"
+    assert len(setup.feed(many).decisions) == 50
+    assert list(setup.pipeline.modes(NOW)) == ["high-alert mode"]
+    assert setup.feed(alert("203.0.113.9")).decisions[0].duration == 60
+    assert setup.feed(alert("203.0.113.10", at=NOW + 61), now=NOW + 61).decisions[0].action == "skip"

@@ -4,10 +4,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ngfw.cases import Hung
+from ngfw.decision import MAX_MESSAGE, Decision, Lift, Outcome
 from ngfw.events.offender import Resolution
-from ngfw.firewall.address import parse_host, parse_network
-from ngfw.firewall.entry import Action, Direction
-from ngfw.policy import MAX_MESSAGE, Decision, Outcome, Terms, decide
+from ngfw.firewall.address import Network, parse_host, parse_network
+from ngfw.firewall.entry import Action, Block, Direction
+from ngfw.intel.verdict import State, Verdict, rated
+from ngfw.policy import Terms, decide, reconsider
 from ngfw.recorder import Recorder
 from ngfw.rules.engine import Hit
 from ngfw.rules.expression import compile_expression
@@ -56,6 +59,25 @@ def record(**changes: Any) -> dict[str, Any]:
     return {**values, **changes}
 
 
+class Known:
+    """What a decision may ask: a recorder's state, and what the test says of the past and of providers."""
+
+    def __init__(self, enforcer: Recorder, verdicts: tuple[Verdict, ...], earlier: int, high_alert: bool) -> None:
+        self.standing, self.guard, self.guards_near = enforcer.standing, enforcer.guard, enforcer.guards_near
+        self._verdicts, self._earlier, self._high_alert = verdicts, earlier, high_alert
+        self.asked: list[tuple[Network, Hung]] = []
+
+    def earlier(self, block: Block, now: float) -> int:
+        return self._earlier
+
+    def verdicts(self, address: Network, hung: Hung) -> tuple[Verdict, ...]:
+        self.asked.append((address, hung))
+        return self._verdicts
+
+    def high_alert(self, now: float) -> bool:
+        return self._high_alert
+
+
 def judge(
     *,
     of: Rule | None = None,
@@ -66,9 +88,22 @@ def judge(
     terms: Terms = TERMS,
     age: float = 0.0,
     stamped: bool = True,
+    verdicts: tuple[Verdict, ...] = (),
+    earlier: int = 0,
+    high_alert: bool = False,
 ) -> Decision:
     hit = Hit(of or rule(), event or record(), NOW - age, 1)
-    return decide(hit, action, resolution, enforcer or Recorder(), terms, now=NOW, stamped=stamped)
+    known = Known(enforcer or Recorder(), verdicts, earlier, high_alert)
+    return decide(hit, action, resolution, known, terms, now=NOW, stamped=stamped)
+
+
+def judge_again(
+    verdicts: tuple[Verdict, ...], *, of: Rule, enforcer: Recorder, terms: Terms = TERMS, earlier: int = 0
+) -> Decision | Lift | None:
+    """Decide again when this answer has come, a minute after the hit."""
+    address = parse_host("203.0.113.7")
+    hung = Hung(Hit(of, record(), NOW, 1), DROP, address, True)
+    return reconsider(hung, address, verdicts, Known(enforcer, (), earlier, False), terms, now=NOW + 30)
 
 
 def guarded(whitelist: str = "", protected: str = "") -> Recorder:
@@ -255,3 +290,227 @@ def test_hostile_alerts_are_no_crash() -> None:
     for value in (None, 5, [], "nonsense", "203.0.113.0/24"):
         decision = judge(event=record(src_ip=value), action=RuleAction(Action.DROP, "source", 60))
         assert decision.reason == "outbound: NO ADDRESS"
+
+
+PENDING = Verdict("abuseipdb", State.PENDING)
+LATER = Verdict("abuseipdb", State.OVER_BUDGET)
+LISTED, CLEAN = Verdict("firehol_level1", State.LISTED), Verdict("firehol_level1", State.CLEAN)
+BAD, GOOD = rated("abuseipdb", 90, 70, NOW), rated("abuseipdb", 12, 70, NOW)
+FAILED = Verdict("abuseipdb", State.ERROR)
+ASKED = "REPUTATION PENDING (abuseipdb: asked)"
+NOBODY_OPEN = "REPUTATION UNKNOWN (fail-open: all TI providers failed)"
+NOBODY_CLOSED = "REPUTATION UNKNOWN (fail-closed: all TI providers failed)"
+
+
+@pytest.mark.feature("B6", "E5")
+@pytest.mark.parametrize(
+    ("verdicts", "reason", "score", "sources"),
+    [
+        ((LISTED, BAD), "REPUTATION BLOCK (source=firehol)", 90, ("firehol_level1", "abuseipdb")),
+        ((LISTED,), "REPUTATION BLOCK (source=firehol)", None, ("firehol_level1",)),
+        ((CLEAN, BAD), "REPUTATION BLOCK (source=abuseipdb,score=90)", 90, ("abuseipdb",)),
+    ],
+)
+@pytest.mark.parametrize("mode", ["require", "confirm"])
+def test_what_is_known_to_be_bad_is_blocked(
+    mode: str, verdicts: tuple[Verdict, ...], reason: str, score: int | None, sources: tuple[str, ...]
+) -> None:
+    decision = judge(of=rule(intel=mode), verdicts=verdicts)
+    assert (decision.outcome, decision.reason, decision.duration) == (Outcome.NEW, reason, 1800)
+    assert (decision.score, decision.sources) == (score, sources)
+    assert decision.block is not None
+    assert decision.block.reason == reason
+    assert decision.offence
+
+
+@pytest.mark.feature("B6")
+@pytest.mark.parametrize("mode", ["require", "confirm"])
+def test_what_is_known_to_be_clean_is_not(mode: str) -> None:
+    decision = judge(of=rule(intel=mode), verdicts=(CLEAN, GOOD))
+    assert (decision.action, decision.block) == ("skip", None)
+    assert decision.reason == "reputation: REPUTATION CLEAN (source=firehol+abuseipdb,score=12)"
+    assert (decision.score, decision.ip) == (12, "203.0.113.7")
+
+
+@pytest.mark.feature("B7", "B9")
+@pytest.mark.parametrize(
+    ("mode", "high_alert", "verdict", "blocks"),
+    [
+        ("require", False, PENDING, False),
+        ("confirm", False, PENDING, True),
+        ("require", True, PENDING, True),
+        ("confirm", False, LATER, True),
+        ("require", False, LATER, False),
+    ],
+)
+def test_an_answer_is_waited_for(mode: str, high_alert: bool, verdict: Verdict, blocks: bool) -> None:
+    decision = judge(of=rule(intel=mode), verdicts=(verdict,), high_alert=high_alert)
+    assert (decision.block is not None) == blocks
+    assert decision.duration == (60 if blocks else None)
+    assert not decision.offence, "a block that may be lifted is none"
+    if verdict is PENDING:
+        assert decision.reason == (ASKED if blocks else f"reputation: {ASKED}")
+
+
+def test_a_provisional_block_is_never_longer_than_the_rule_wants() -> None:
+    action = RuleAction(Action.DROP, "offender", 20)
+    assert judge(of=rule(intel="confirm", actions=(action,)), action=action, verdicts=(PENDING,)).duration == 20
+    permanent = RuleAction(Action.DROP, "offender", 0)
+    assert judge(of=rule(intel="confirm", actions=(permanent,)), action=permanent, verdicts=(PENDING,)).duration == 60
+
+
+@pytest.mark.feature("B8")
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"proto": "UDP"}, "spoofable"), ({}, "stale: 1900 s old")],
+)
+def test_nobody_is_asked_about_what_is_refused_anyway(changes: dict[str, Any], reason: str) -> None:
+    known = Known(Recorder(), (BAD,), 0, False)
+    hit = Hit(rule(intel="require"), record(**changes), NOW - (1900 if "stale" in reason else 0), 1)
+    assert decide(hit, DROP, OFFENDER, known, TERMS, now=NOW).reason == reason
+    assert known.asked == []
+
+
+@pytest.mark.feature("B7")
+def test_a_hit_on_a_provisional_block_waits_like_the_first() -> None:
+    enforcer = Recorder()
+    confirm = rule(intel="confirm")
+    first = judge(of=confirm, enforcer=enforcer, verdicts=(PENDING,))
+    assert first.block is not None
+    enforcer.put(first.block, NOW)
+    again = judge(of=confirm, enforcer=enforcer, verdicts=(PENDING,))
+    assert (again.outcome, again.block) == (Outcome.ACTIVE, None)
+    skipping = judge(of=rule(name="Other"), enforcer=enforcer)
+    assert (skipping.outcome, skipping.duration, skipping.offence) == (Outcome.EXTENDED, 1800, True)
+    listed = judge(of=confirm, enforcer=enforcer, verdicts=(LISTED,))
+    assert (listed.outcome, listed.duration, listed.offence) == (Outcome.EXTENDED, 1800, True)
+    clean = judge(of=confirm, enforcer=enforcer, verdicts=(GOOD,))
+    assert clean.outcome is Outcome.ACTIVE, "the answer itself lifts it"
+
+
+@pytest.mark.feature("B7")
+@pytest.mark.parametrize(
+    ("verdicts", "closed", "expected"),
+    [
+        ((BAD,), False, ("extended", 1800, "REPUTATION BLOCK (source=abuseipdb,score=90)")),
+        ((CLEAN, GOOD), False, ("lift", None, "REPUTATION CLEAN (source=firehol+abuseipdb,score=12)")),
+        ((FAILED,), False, ("lift", None, NOBODY_OPEN)),
+        ((FAILED,), True, ("extended", 1800, NOBODY_CLOSED)),
+        ((LATER,), False, None),
+        ((LATER,), True, None),
+    ],
+)
+def test_the_answer_decides_about_a_provisional_block(
+    verdicts: tuple[Verdict, ...], closed: bool, expected: tuple[str, int | None, str] | None
+) -> None:
+    enforcer = Recorder()
+    confirm = rule(intel="confirm")
+    first = judge(of=confirm, enforcer=enforcer, verdicts=(PENDING,))
+    assert first.block is not None
+    enforcer.put(first.block, NOW)
+    decision = judge_again(verdicts, of=confirm, enforcer=enforcer, terms=Terms(fail_closed=closed))
+    if expected is None:
+        assert decision is None
+        return
+    word, duration, reason = expected
+    assert decision is not None
+    assert decision.reason == reason
+    if isinstance(decision, Lift):
+        assert (word, decision.block) == ("lift", first.block)
+    else:
+        assert (decision.outcome.value, decision.duration) == (word, duration)
+
+
+@pytest.mark.feature("B2", "B5")
+@pytest.mark.parametrize(
+    ("verdicts", "closed", "outcome", "reason"),
+    [
+        ((BAD,), False, Outcome.NEW, "REPUTATION BLOCK (source=abuseipdb,score=90)"),
+        ((GOOD,), False, Outcome.SKIPPED, "reputation: REPUTATION CLEAN (source=abuseipdb,score=12)"),
+        ((FAILED,), False, Outcome.SKIPPED, f"reputation: {NOBODY_OPEN}"),
+        ((FAILED,), True, Outcome.NEW, NOBODY_CLOSED),
+    ],
+)
+def test_the_answer_decides_where_nothing_is_in_force(
+    verdicts: tuple[Verdict, ...], closed: bool, outcome: Outcome, reason: str
+) -> None:
+    terms = Terms(fail_closed=closed)
+    decision = judge_again(verdicts, of=rule(intel="require"), enforcer=Recorder(), terms=terms)
+    assert isinstance(decision, Decision)
+    assert (decision.outcome, decision.reason) == (outcome, reason)
+
+
+def test_an_answer_touches_no_block_of_another_rule() -> None:
+    enforcer = Recorder()
+    other = judge(of=rule(name="Other"), enforcer=enforcer)
+    assert other.block is not None
+    enforcer.put(other.block, NOW)
+    waiting = rule(intel="confirm")
+    assert judge_again((BAD,), of=waiting, enforcer=enforcer) is None
+    clean = judge_again((GOOD,), of=waiting, enforcer=enforcer)
+    assert isinstance(clean, Decision)
+    assert clean.outcome is Outcome.SKIPPED
+
+
+@pytest.mark.feature("B7", "C4")
+def test_an_address_whitelisted_meanwhile_is_not_blocked_by_the_answer() -> None:
+    decision = judge_again((BAD,), of=rule(intel="require"), enforcer=guarded(whitelist="203.0.113.0/24"))
+    assert isinstance(decision, Decision)
+    assert (decision.outcome, decision.reason) == (Outcome.SKIPPED, "whitelist: 203.0.113.0/24")
+
+
+def test_a_block_on_failure_is_lifted_by_a_clean_answer_and_kept_by_a_bad_one() -> None:
+    enforcer = Recorder()
+    require, terms = rule(intel="require"), Terms(fail_closed=True)
+    first = judge(of=require, enforcer=enforcer, terms=terms, verdicts=(FAILED,))
+    assert first.block is not None
+    assert first.offence
+    enforcer.put(first.block, NOW)
+    assert judge_again((BAD,), of=require, enforcer=enforcer, terms=terms) is None
+    assert isinstance(judge_again((GOOD,), of=require, enforcer=enforcer, terms=terms), Lift)
+
+
+def test_an_entry_that_somebody_lifted_unseen_is_put_back_with_the_reputation_it_had() -> None:
+    enforcer = Recorder()
+    require = rule(intel="require")
+    first = judge(of=require, enforcer=enforcer, verdicts=(LISTED,))
+    assert first.block is not None
+    enforcer.put(first.block, NOW)
+    again = judge(of=require, enforcer=enforcer, verdicts=(GOOD,))
+    assert (again.outcome, again.block) == (Outcome.ACTIVE, first.block)
+    assert judge(of=require, event=record(proto="UDP"), enforcer=enforcer).block is None
+
+
+@pytest.mark.feature("D5")
+@pytest.mark.parametrize(
+    ("duration", "earlier", "terms", "expected"),
+    [
+        (1800, 0, Terms(), 1800),
+        (1800, 1, Terms(), 3600),
+        (1800, 3, Terms(), 14400),
+        (1800, 50, Terms(), 604_800),
+        (1800, 1, Terms(factor=1), 1800),
+        (1800, 1, Terms(factor=1.5), 2700),
+        (1800, 10**6, Terms(factor=1000), 604_800),
+        (864_000, 5, Terms(), 864_000),
+        (0, 5, Terms(), 0),
+    ],
+)
+def test_a_repeat_offender_is_blocked_for_longer(duration: int, earlier: int, terms: Terms, expected: int) -> None:
+    action = RuleAction(Action.DROP, "offender", duration)
+    decision = judge(of=rule(actions=(action,)), action=action, terms=terms, earlier=earlier)
+    assert (decision.duration, decision.offence) == (expected, True)
+    assert decision.block is not None
+    assert decision.block.duration == expected
+
+
+@pytest.mark.feature("D5")
+def test_only_the_beginning_of_a_block_is_an_offence() -> None:
+    enforcer = Recorder()
+    first = judge(enforcer=enforcer)
+    assert first.block is not None
+    enforcer.put(first.block, NOW)
+    longer = RuleAction(Action.DROP, "offender", 7200)
+    extended = judge(of=rule(actions=(longer,)), action=longer, enforcer=enforcer, earlier=1)
+    assert (extended.outcome, extended.duration, extended.offence) == (Outcome.EXTENDED, 7200, False)
+    assert not judge(enforcer=enforcer, earlier=1).offence

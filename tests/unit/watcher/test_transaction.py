@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ngfw.decision import Decision, Outcome
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Block, Entry, Origin
 from ngfw.firewall.errors import InvalidInput, KernelError
@@ -15,7 +16,6 @@ from ngfw.firewall.plan import Refusal, Result
 from ngfw.journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, Journal
 from ngfw.metrics import Metrics
 from ngfw.pipeline import Batch
-from ngfw.policy import Decision, Outcome
 from ngfw.state import State
 from ngfw.transaction import PATIENCE, Transaction
 from ngfw.wording import Lines

@@ -5,9 +5,9 @@ import json
 from typing import Any
 
 import pytest
+from ngfw.decision import Decision, Outcome
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Action, Block, Entry, Origin
-from ngfw.policy import Decision, Outcome
 from ngfw.wording import Lines, decision_lines, ending_lines, iso_time, refused_lines, text_line
 
 STAMP = "2025-09-02 11:24:45"

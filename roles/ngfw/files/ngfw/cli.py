@@ -90,6 +90,10 @@ def parser() -> argparse.ArgumentParser:
         "--format", choices=("auto", "eve", "fast"), default="auto", help="of the files (default: auto)"
     )
 
+    replay.add_argument(
+        "--online", action="store_true", help="ask AbuseIPDB, within its budget; without this local lists count only"
+    )
+
     names.add_parser("status", parents=[common, printing], help="tell how the watcher is")
     names.add_parser("list", parents=[common, printing], help="list the blocks in force")
 

@@ -90,6 +90,7 @@ def replay(arguments: Namespace) -> int:
         config,
         rules,
         log_format=arguments.format,
+        online=arguments.online,
         on_decision=lambda decision: print(print_one(decision)),
         report=lambda text: print(text, file=sys.stderr),
     )
@@ -193,7 +194,7 @@ def flush(arguments: Namespace) -> int:
 
 
 def explain(arguments: Namespace) -> int:
-    from .explain import alerts, explained_lines, history, on_list, touching
+    from .explain import alerts, explained_lines, history, offences, on_list, reputation, touching
     from .firewall.address import parse_network
 
     network = parse_network(arguments.address)
@@ -213,6 +214,8 @@ def explain(arguments: Namespace) -> int:
         "blocks": touching(info.blocks_dict(), network),
         "whitelist": touching(info.whitelist_dict(), network),
         "blocklists": lists,
+        "reputation": reputation(config, network),
+        "offences": offences(Path(config.state_directory), sorted({network, wide})),
         "history": history(logs, sorted({network, wide})),
         "alerts": alerts(logs, network),
     }

@@ -12,7 +12,7 @@ from .firewall.address import Network
 from .firewall.entry import Block, Entry
 from .firewall.errors import FirewallError
 from .metrics import Metrics
-from .policy import Guard
+from .policy import Guard, is_provisional
 from .wording import Lines, ending_lines
 
 EARLY_SECONDS = 0.3
@@ -49,7 +49,10 @@ class Endings:
         journal: Callable[[list[Lines]], None],
         clock: Callable[[], float],
         dry_run: bool = False,
+        forgiven: Callable[[Iterable[Block]], None] = lambda blocks: None,
     ) -> None:
+        """`forgiven` is told of blocks that were lifted before their end: they count as no offence."""
+        self._forgiven = forgiven
         self._kernel, self._metrics, self._journal = kernel, metrics, journal
         self._clock, self._dry_run = clock, dry_run
         self._blocks = Expiries()
@@ -113,10 +116,10 @@ class Endings:
             (expired if _over(entry, now + _ROUNDED) else lifted).append(entry)
         self._tell(expired, lifted)
 
-    def lifted(self, entries: Iterable[Entry], reason: str) -> None:
+    def lifted(self, entries: Iterable[Entry], reason: str, *, forgiven: bool = True) -> None:
         """The watcher itself lifted these."""
         known = [entry for entry in entries if self._blocks.take(entry.block) is not None]
-        self._tell([], known, reason)
+        self._tell([], known, reason, forgiven=forgiven)
 
     def unseen(self, block: Block) -> Lines | None:
         """The lines for the end of a block that turned out to have been lifted; None if it was not known."""
@@ -134,9 +137,13 @@ class Endings:
         self._serial += 1
         heapq.heappush(self._ending, (entry.expires_at or 0.0, self._serial, entry))
 
-    def _tell(self, expired: list[Entry], lifted: list[Entry], reason: str | None = None) -> None:
+    def _tell(
+        self, expired: list[Entry], lifted: list[Entry], reason: str | None = None, *, forgiven: bool = True
+    ) -> None:
         if not expired and not lifted:
             return
+        if forgiven:
+            self._forgiven([entry.block for entry in lifted if not is_provisional(entry.block)])
         lines = [self._unblocked(entry, reason) for entry in lifted]
         for entry in expired:
             self._metrics.blocks_expired += not self._dry_run

@@ -119,6 +119,11 @@ class Enforcement:
         """Put blocks in force in one pass."""
         return self._firewall.block(blocks)
 
+    def lift(self, block: Block) -> list[Entry]:
+        """Lift the entry of that network, action and direction; returns what was in force."""
+        result = self._firewall.unblock([block.network], action=block.action, directions=(block.direction,))
+        return list(result.unblocked)
+
     def lift_own(self) -> list[Entry]:
         """Lift the blocks that the watcher made, and no others; returns them."""
         forms: dict[tuple[object, ...], list[Block]] = {}
@@ -153,25 +158,27 @@ class Rehearsal(Recorder):
     """What a dry run has in force: nothing real, but guarded by what is."""
 
     def __init__(self, config: Config, *, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+        self._clock, self._config = clock, config
         super().__init__()
-        self._guard_by(config)
+        self._guard_by_host()
 
     def prepare(self) -> list[str]:
         return []
 
     def adopt(self, config: Config) -> list[str]:
-        self._guard_by(config)
+        self._config = config
+        self._guard_by_host()
         return []
 
     def alarm(self) -> Alarm | None:
         return None
 
     def repair(self) -> bool:
+        self._guard_by_host()
         return False
 
     def families(self) -> tuple[str, ...]:
-        return self._families
+        return self._config.families
 
     def own(self) -> list[Network]:
         return own_addresses()
@@ -181,6 +188,10 @@ class Rehearsal(Recorder):
 
     def holds(self, block: Block) -> bool:
         return True
+
+    def lift(self, block: Block) -> list[Entry]:
+        entry = self.take(block)
+        return [] if entry is None else [entry]
 
     def lift_own(self) -> list[Entry]:
         return []
@@ -199,8 +210,8 @@ class Rehearsal(Recorder):
     def active(self) -> int:
         return self.in_force(self._clock())
 
-    def _guard_by(self, config: Config) -> None:
-        self._families = config.families
+    def _guard_by_host(self) -> None:
+        config = self._config
         self.guard_by(whitelist=(*config.whitelist, *_kernel_whitelist(config)), protected=host.protected())
 
 

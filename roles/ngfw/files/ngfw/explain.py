@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -17,7 +18,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from .firewall.address import Key, Network, parse_network, to_key
+from . import history as past
+from .config import Config
+from .firewall.address import PRIVATE, Key, Network, parse_network, to_key
+from .intel import cache
+from .intel.abuseipdb import NAME as ABUSEIPDB
+from .intel.netsets import Netsets
+from .intel.verdict import PRIVATE_SPACE, State, Verdict, rated
 from .journal import ALERT_LOG, ALERTS_JSON
 from .tables import remaining, table
 from .wording import quoted
@@ -49,6 +56,39 @@ def on_list(members: set[Key], network: Network) -> Network | None:
         if to_key(wider) in members:
             return wider
     return None
+
+
+def reputation(config: Config, network: Network) -> list[dict[str, Any]]:
+    """What lists and AbuseIPDB are known to say of a host, asking nobody: {provider, state, score, detail, at}."""
+    if not network.is_host:
+        return []
+    if PRIVATE.covering(network) is not None:
+        return [_verdict_dict(verdict) for verdict in PRIVATE_SPACE]
+    lists = Netsets(config.intel.netsets)
+    lists.load(time.time())
+    found = [_verdict_dict(verdict) for verdict in lists.verdicts(network)]
+    memory = cache.look(Path(config.state_directory) / cache.FILE, network)
+    if memory.known is not None:
+        known = memory.known
+        found.append(_verdict_dict(rated(ABUSEIPDB, known.score, config.intel.threshold, known.at)))
+    elif memory.asked_at is not None:
+        found.append(_verdict_dict(Verdict(ABUSEIPDB, State.PENDING, None, "not answered yet", memory.asked_at)))
+    return found
+
+
+def _verdict_dict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "provider": verdict.provider or "private space",
+        "state": verdict.state.value,
+        "score": verdict.score,
+        "detail": verdict.detail,
+        "at": _utc_time(verdict.at) if verdict.at else None,
+    }
+
+
+def offences(directory: Path, networks: Sequence[Network]) -> list[str]:
+    """When these networks were blocked, as far as it makes the next block longer; ISO 8601, oldest first."""
+    return [_utc_time(moment) for moment in past.offences(directory / past.FILE, networks)]
 
 
 def history(directory: Path, networks: Sequence[Network]) -> list[dict[str, Any]]:
@@ -97,6 +137,10 @@ def explained_lines(found: dict[str, Any]) -> list[str]:
         word = "protected by" if item["origin"] == "protected" else f"whitelisted ({item['origin']}) by"
         comment = f" ({quoted(item['comment'])})" if item["comment"] else ""
         lines.append(f"  {word} {item['address']}{comment}: no block stops its packets")
+    for item in found["reputation"]:
+        lines.append(f"  {item['provider']}: {item['state']}{_told(item['detail'])}")
+    if found["offences"]:
+        lines.append(f"  blocked {len(found['offences'])} times that are remembered, last {found['offences'][-1]}")
     for item in found["blocklists"]:
         lines.append(f"  on the blocklist {item['name']} ({item['target']}) as {item['network']}")
     if found["history"]:
@@ -132,6 +176,13 @@ def _lines(directory: Path, name: str) -> Iterator[bytes]:
             yield from stream
 
 
+def _told(detail: str) -> str:
+    return f" ({quoted(detail)})" if detail else ""
+
+
+def _utc_time(moment: float) -> str:
+    return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _utc(local: str) -> str:
-    moment = datetime.strptime(local, "%Y-%m-%d %H:%M:%S").astimezone(timezone.utc)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _utc_time(datetime.strptime(local, "%Y-%m-%d %H:%M:%S").timestamp())

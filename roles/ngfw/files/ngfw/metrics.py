@@ -56,6 +56,7 @@ class Metrics:
         self.active_blocks = 0
         self.source_lag_bytes = 0
         self.heals = 0
+        self.intel_lookups: Counter[tuple[str, str]] = Counter()  # (provider, result)
         self.reaction = Histogram()
         self.last_event: float | None = None  # the newest event's own time, epoch seconds
 
@@ -76,6 +77,10 @@ class Metrics:
             "ngfw_whitelist_skip_total": self.whitelist_skip,
             "ngfw_skips_total": dict(self.skips),
             "ngfw_errors_total": self.errors,
+            "ngfw_intel_lookups_total": [
+                {"provider": provider, "result": result, "count": count}
+                for (provider, result), count in sorted(self.intel_lookups.items())
+            ],
             "ngfw_active_blocks": self.active_blocks,
             "ngfw_reaction_seconds": self.reaction.to_dict(),
             "ngfw_source_lag_bytes": self.source_lag_bytes,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the bytes of a log to decisions, with no clock, file or socket of its own.
+"""From the bytes of a log, and from late answers about an address, to decisions, with no clock, file or socket.
 
 The service drives it with what has just been written, the replay with recorded files: the same code decides.
 """
@@ -7,27 +7,37 @@ The service drives it with what has just been written, the replay with recorded 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from .cases import Hung, decode, encode
 from .config import Config
+from .decision import Decision, Lift, Outcome, skipped
 from .events import eve, fastlog
 from .events.event import Event, LineError
-from .events.offender import Resolution, resolve
+from .events.offender import Resolution, is_established, resolve
 from .events.tail import Chunk
 from .firewall.address import Network, NetworkSet, parse_host
 from .firewall.entry import Action, Block, Direction, Entry, Origin
 from .firewall.errors import AddressError, FirewallError
+from .history import History
+from .intel.mailbox import Answer, Case
+from .intel.verdict import State, Verdict
 from .metrics import Metrics
-from .policy import Decision, Enforcer, Guard, Outcome, Terms, decide, widened
+from .policy import Enforcer, Guard, Terms, decide, reconsider, widened
 from .rules.engine import Engine
 from .rules.load import RuleSet
+from .surge import Surges
 
 REPEAT_SECONDS = 60.0
 """A skip of the same address, rule and reason is one line in this time."""
 
+_OPEN = frozenset((State.PENDING, State.OVER_BUDGET, State.ERROR))
 _MANY_SKIPS = 65_536
 _MANY_TYPES = 64
+
+Ask = Callable[[Network, Case], Iterable[Verdict]]
+"""What providers say about an address; the case comes back with the answer of one that has to be waited for."""
 
 _Key = tuple[Network, Action, Direction]
 
@@ -36,12 +46,18 @@ class Batch(NamedTuple):
     """What a batch of lines comes to, in the order of the lines.
 
     `decisions` are those that have an effect or a line of their own; `alerts` has one decision for each alert that
-    a rule hit; `repeats` the first hit on each entry that was in force before the batch.
+    a rule hit; `repeats` the first hit on each entry that was in force before the batch; `lookups` what hangs on
+    answers about an address.
     """
 
     decisions: list[Decision]
     alerts: list[Decision]
     repeats: list[Decision]
+    lookups: Sequence[tuple[Network, Case]] = ()
+
+    @property
+    def has_effect(self) -> bool:
+        return bool(self.decisions or self.alerts or self.repeats or self.lookups)
 
 
 class Pipeline:
@@ -54,21 +70,27 @@ class Pipeline:
         enforcer: Enforcer,
         *,
         own: Iterable[Network] = (),
+        ask: Ask | None = None,
+        history: History | None = None,
         metrics: Metrics | None = None,
         report: Callable[[str], None] | None = None,
     ) -> None:
-        """`own` are the host's addresses beside `home_net`; `report` is told the first bad line of each kind."""
+        """`own` are the host's addresses beside `home_net`; `report` is told the first bad line of each kind.
+
+        Without `ask` there are no providers, without `history` no offender was blocked before.
+        """
         self.metrics = metrics or Metrics()
+        self._rules = rules
         self._engine = Engine(rules, network_of=self._network_of)
         self._window = rules.longest_window
         self._counted = _counted_types(rules)
         glances = self._engine.glances()
         self._sieve = eve.Sieve(glances)
         self._sieve_of_counted = eve.Sieve({kind: look for kind, look in glances.items() if kind in self._counted})
-        self._view = _View(enforcer)
+        self._surges = Surges(config.high_alert, config.circuit_breaker)
+        self._view = _View(enforcer, ask, history, config.escalation.memory, self._surges.high_alert)
         self._wide: dict[str, str] = {}
-        fail_closed = config.intel.fail_policy == "closed"
-        self._terms = Terms(config.ipv6_prefix, config.spoof_guard, fail_closed, config.families)
+        self._terms = _terms(config)
         self._home_net = config.home_net
         self._proxies = NetworkSet(config.trusted_proxies)
         self._report = report or _ignore
@@ -125,7 +147,26 @@ class Pipeline:
         if seen:
             self._count(seen)
             self.metrics.last_event = _last_time(chunk) or self.metrics.last_event
-        return batch
+        return batch._replace(lookups=self._view.lookups())
+
+    def answered(self, answers: Iterable[Answer], *, now: float) -> tuple[Batch, list[Lift]]:
+        """Decide again what these answers were waited for, at the time `now` (epoch seconds)."""
+        batch, lifts = Batch([], [], []), []
+        self._view.look()
+        for answer in answers:
+            for hung in [decode(text, self._rules) for text in answer.cases.values()]:
+                if hung is None:
+                    continue
+                decision = reconsider(hung, answer.address, answer.verdicts, self._view, self._terms, now=now)
+                if isinstance(decision, Lift):
+                    lifts.append(decision)
+                elif decision is not None:
+                    self._file(self._limited(decision, hung, now), batch, now)
+        return batch, lifts
+
+    def modes(self, now: float) -> dict[str, float]:
+        """What many new blocks have switched on, with the seconds until silence alone ends it."""
+        return self._surges.modes(now)
 
     def recall(self, chunks: Iterable[Chunk]) -> None:
         """Count the lines that were decided by an earlier run, without any effect but the thresholds' counts.
@@ -198,10 +239,20 @@ class Pipeline:
             self.metrics.rule_hits[hit.rule.name] += 1
             for action in hit.rule.actions:
                 decision = decide(hit, action, resolution, self._view, self._terms, now=moment, stamped=stamped)
+                if decision.outcome is Outcome.NEW and decision.block is not None:
+                    hung = Hung(hit, action, decision.block.network, is_established(record, resolution))
+                    decision = self._limited(decision, hung, moment)
                 self._file(decision, batch, moment)
                 first = first or decision
         if first is not None and event.type == "alert":
             batch.alerts.append(first)
+
+    def _limited(self, decision: Decision, hung: Hung, now: float) -> Decision:
+        """The decision, or its refusal by the circuit breaker."""
+        if decision.outcome is not Outcome.NEW:
+            return decision
+        refusal = self._surges.refusal(hung.established, now)
+        return decision if refusal is None else skipped(hung.hit, hung.action, hung.network, refusal)
 
     def _file(self, decision: Decision, batch: Batch, now: float) -> None:
         outcome, block = decision.outcome, decision.block
@@ -238,14 +289,26 @@ class Pipeline:
 
 
 class _View:
-    """What is in force, as it was at the first look of a batch, with the blocks decided since on top."""
+    """What decisions ask: what is in force, as at the first look of a batch, with the blocks decided since on top; what
+    is remembered of an offender; what providers say.
+    """
 
-    def __init__(self, enforcer: Enforcer) -> None:
+    def __init__(
+        self,
+        enforcer: Enforcer,
+        ask: Ask | None,
+        history: History | None,
+        memory: float,
+        high_alert: Callable[[float], bool],
+    ) -> None:
         self._enforcer = enforcer
+        self._ask, self._history, self._memory = ask, history, memory
+        self.high_alert = high_alert
         self._fresh: dict[_Key, Entry] = {}
         self._before: dict[_Key, Entry | None] = {}
         self._guards: dict[Network, Guard | None] = {}
         self._repeated: set[_Key] = set()
+        self._lookups: list[tuple[Network, Case]] = []
         self.guards_near: Callable[[Network], bool] = enforcer.guards_near
 
     def look(self) -> None:
@@ -254,6 +317,7 @@ class _View:
         self._before.clear()
         self._guards.clear()
         self._repeated.clear()
+        self._lookups = []
         self._enforcer.look()
 
     def guard(self, network: Network) -> Guard | None:
@@ -270,6 +334,22 @@ class _View:
                 return self._before[key]
             entry = self._before[key] = self._enforcer.standing(block)
         return entry
+
+    def earlier(self, block: Block, now: float) -> int:
+        return 0 if self._history is None else self._history.earlier(block, now - self._memory)
+
+    def verdicts(self, address: Network, hung: Hung) -> Iterable[Verdict]:
+        if self._ask is None:
+            return ()
+        case = encode(hung)
+        verdicts = tuple(self._ask(address, case))
+        if any(verdict.state in _OPEN for verdict in verdicts):
+            self._lookups.append((address, case))
+        return verdicts
+
+    def lookups(self) -> list[tuple[Network, Case]]:
+        """What was asked since the batch began and may be answered later."""
+        return self._lookups
 
     def put(self, block: Block, now: float) -> None:
         end = now + block.duration if block.duration else None
@@ -302,6 +382,19 @@ class _Repeats:
             return False
         self._young[key] = now
         return True
+
+
+def _terms(config: Config) -> Terms:
+    return Terms(
+        ipv6_prefix=config.ipv6_prefix,
+        spoof_guard=config.spoof_guard,
+        fail_closed=config.intel.fail_policy == "closed",
+        families=config.families,
+        threshold=config.intel.threshold,
+        provisional=config.intel.provisional,
+        factor=config.escalation.factor,
+        longest=config.escalation.max,
+    )
 
 
 def _counted_types(rules: RuleSet) -> frozenset[str]:

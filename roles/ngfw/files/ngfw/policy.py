@@ -1,29 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stands between a hit and the kernel: a pure function from a hit to a decision.
+"""What stands between a hit and the kernel: pure functions from a hit, or a late answer, to a decision.
 
 The refusals come in the order of CONTRACT.md section 4; the first that holds names the reason.
 """
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
-from .events.offender import Resolution, engine_event, may_be_forged
+from .cases import Hung
+from .decision import Decision, Lift, Outcome, counted, decided, direction_of, signature_id, skipped
+from .events.offender import Resolution, engine_event, is_established, may_be_forged
 from .firewall.address import FAMILIES, Network, parse_host
 from .firewall.duration import is_longer
-from .firewall.entry import Action, Block, Direction, Entry
+from .firewall.entry import Block, Entry
 from .firewall.errors import AddressError
+from .intel.verdict import PENDING_REASON, UNKNOWN_REASON, Standing, Step, Verdict, resolve, weigh
+from .intel.verdict import Outcome as Judgement
 from .rules.engine import Hit
 from .rules.model import Rule, RuleAction
 
-MAX_MESSAGE = 1024
-"""Characters of a signature's message that a decision keeps; Suricata itself allows 1.7 MB lines."""
-
 _REORDERED = 60.0
 """Seconds that a record may be stamped before the entry that covers it (several threads write one log)."""
-
-_NAMES = {Action.DROP: "block", Action.REJECT: "reject", Action.LOG: "log", Action.RATE_LIMIT: "rate_limit"}
 
 
 class Guard(Protocol):
@@ -40,7 +39,7 @@ class Guard(Protocol):
 
 
 class Enforcer(Protocol):
-    """What a decision asks of the state in force: the kernel's mirror, or the recorder of a replay."""
+    """The state in force: the kernel's mirror, or the recorder of a replay."""
 
     def look(self) -> None:
         """A batch begins: its questions may be answered from what is in force now."""
@@ -55,52 +54,43 @@ class Enforcer(Protocol):
         """Whether a protected or whitelisted network shares an address with `network`."""
 
 
+class Knowledge(Protocol):
+    """All that a decision asks: the state in force, the past, and the world."""
+
+    def standing(self, block: Block) -> Entry | None: ...
+
+    def guard(self, network: Network) -> Guard | None: ...
+
+    def guards_near(self, network: Network) -> bool: ...
+
+    def earlier(self, block: Block, now: float) -> int:
+        """How often that network was blocked before in this way, as far as it is remembered."""
+
+    def verdicts(self, address: Network, hung: Hung) -> Iterable[Verdict]:
+        """What providers say about a host; what hangs on a later answer comes back to reconsider()."""
+
+    def high_alert(self, now: float) -> bool:
+        """Whether there are so many new blocks that nobody's answer is waited for."""
+
+
 class Terms(NamedTuple):
-    """The parts of the configuration that decisions depend on."""
+    """The parts of the configuration that decisions depend on; durations in seconds."""
 
     ipv6_prefix: int = 64
     spoof_guard: bool = True
     fail_closed: bool = False
     families: tuple[str, ...] = FAMILIES
-
-
-class Outcome(str, Enum):
-    """What a hit leads to."""
-
-    NEW = "new"
-    EXTENDED = "extended"
-    ACTIVE = "active"  # an entry of the same or a longer duration stands: the hit is counted only
-    SKIPPED = "skipped"
-
-
-class Decision(NamedTuple):
-    """One hit decided, for one action of its rule.
-
-    `time` is the event's own (epoch seconds), `action` as replay prints it, `ip` the network that is blocked or the
-    address that is not, `duration` in seconds (0: permanent) or None for a skip.
-    """
-
-    time: float
-    action: str
-    ip: str
-    target: str
-    rule: str
-    reason: str
-    duration: int | None
-    sid: int | None
-    msg: str | None
-    score: int | None
-    sources: tuple[str, ...]
-    outcome: Outcome
-    block: Block | None
-    record: dict[str, Any]
+    threshold: int = 70
+    provisional: int = 60
+    factor: float = 2.0
+    longest: int = 604_800
 
 
 def decide(
     hit: Hit,
     action: RuleAction,
     resolution: Resolution,
-    enforcer: Enforcer,
+    known: Knowledge,
     terms: Terms,
     *,
     now: float,
@@ -111,50 +101,151 @@ def decide(
     `stamped` says whether the event's time can be trusted to the zone: fast.log's cannot, so it is never stale.
     """
     rule, record = hit.rule, hit.record
-    direction = Direction.DESTINATION if action.target == "destination" else Direction.SOURCE
     address = resolution.address if action.target == "offender" else _named(record, action.target)
-    refusal = _out_of_reach(action.target, address, resolution, enforcer, terms)
-    if address is None or refusal is not None:
-        return _decision(hit, action, direction, address, refusal or "", None, Outcome.SKIPPED)
-
-    network = widened(address, enforcer, terms) if action.target == "offender" else address
-    reason, refusal = _verdict(rule, terms)
-    block = Block(
-        network,
-        action.action,
-        direction,
-        action.duration,
-        rule.name,
-        reason,
-        action.rate,
-        action.burst,
-        action.log_prefix,
-    )
-    standing = enforcer.standing(block)
-    if standing is not None and in_force(standing, now):
-        outcome = Outcome.EXTENDED if is_longer(block.duration, standing.block.duration) else Outcome.ACTIVE
-    else:
-        outcome = Outcome.NEW
-    refused = _untrustworthy(hit, action, resolution, terms, now if stamped else None) or refusal
-    if refused is not None and outcome is Outcome.ACTIVE:
-        # It counts, but it is no reason to block again if somebody has lifted the entry meanwhile.
-        return _decision(hit, action, direction, network, reason, None, outcome)
-    if refused is not None:
-        return _decision(hit, action, direction, address, refused, None, Outcome.SKIPPED)
-    return _decision(hit, action, direction, network, reason, block, outcome)
+    out_of_reach = _out_of_reach(action.target, address, resolution, known, terms)
+    if address is None or out_of_reach is not None:
+        return skipped(hit, action, address, out_of_reach or "")
+    network = widened(address, known, terms) if action.target == "offender" else address
+    block = _block(hit, action, network)
+    standing = _in_force(known.standing(block), now)
+    untrusted = _untrustworthy(hit, action, resolution, terms, now if stamped else None)
+    if standing is not None and not is_longer(block.duration, standing.block.duration):
+        # What cannot be trusted counts, but it is no reason to block again if somebody has lifted the entry meanwhile.
+        again = None if untrusted else _again(rule, block, standing)
+        reason = block.reason if rule.intel == "skip" else standing.block.reason
+        return counted(hit, action, network, reason, again)
+    if untrusted is not None:
+        return skipped(hit, action, address, untrusted)
+    if rule.intel == "skip":
+        return _blocked(hit, action, block, standing, known, terms, now)
+    verdicts = known.verdicts(address, Hung(hit, action, network, is_established(record, resolution)))
+    judgement = _judged(rule, verdicts, _left_by(rule, standing, Standing.NONE), known, terms, now)
+    if judgement.step in (Step.BLOCK, Step.EXTEND):
+        return _blocked(hit, action, block, standing, known, terms, now, judgement)
+    if standing is not None:
+        return counted(hit, action, network, judgement.reason, None)
+    if judgement.step is Step.PROVISIONAL:
+        seconds = min(terms.provisional, block.duration or terms.provisional)
+        block = block._replace(duration=seconds, reason=judgement.reason)
+        return decided(hit, action, network, judgement.reason, block, Outcome.NEW, judgement)
+    return skipped(hit, action, address, f"reputation: {judgement.reason}", judgement)
 
 
-def widened(address: Network, enforcer: Enforcer, terms: Terms) -> Network:
+def reconsider(
+    hung: Hung, address: Network, verdicts: Iterable[Verdict], known: Knowledge, terms: Terms, *, now: float
+) -> Decision | Lift | None:
+    """Decide again what decide() left to an answer; None if what is in force stays as it is."""
+    hit, action, network, _established = hung
+    rule = hit.rule
+    guarded = _guarded(address, known)
+    if guarded is not None:
+        return skipped(hit, action, address, guarded)
+    block = _block(hit, action, network)
+    standing = _in_force(known.standing(block), now)
+    judgement = _judged(rule, verdicts, _left_by(rule, standing, Standing.WAITING), known, terms, now)
+    if judgement.step in (Step.BLOCK, Step.EXTEND):
+        if standing is not None and not is_longer(block.duration, standing.block.duration):
+            return None
+        return _blocked(hit, action, block, standing, known, terms, now, judgement)
+    if judgement.step is Step.LIFT and standing is not None:
+        return Lift(standing.block, judgement.reason)
+    if judgement.step is Step.ALLOW:
+        return skipped(hit, action, address, f"reputation: {judgement.reason}", judgement)
+    return None
+
+
+def widened(address: Network, known: Knowledge, terms: Terms) -> Network:
     """What is blocked in place of an offender: the network around it, where that is IPv6 and holds nobody guarded."""
     if len(address.packed) == 4 or terms.ipv6_prefix == 128:
         return address
     wide = address.widened(terms.ipv6_prefix)
-    return address if enforcer.guards_near(wide) else wide
+    return address if known.guards_near(wide) else wide
 
 
-def in_force(entry: Entry, now: float) -> bool:
-    """Whether an entry covers the moment `now`; recorded logs may jump back to before it was made."""
-    return entry.created_at - _REORDERED <= now and (entry.expires_at is None or now < entry.expires_at)
+def is_provisional(block: Block) -> bool:
+    """Whether it is the short block of `confirm`, made until the answer comes."""
+    return block.reason.startswith(PENDING_REASON)
+
+
+def _judged(
+    rule: Rule, verdicts: Iterable[Verdict], left: Standing, known: Knowledge, terms: Terms, now: float
+) -> Judgement:
+    return resolve(
+        weigh(verdicts, terms.threshold),
+        rule=rule.name,
+        mode=rule.intel,
+        fail_closed=terms.fail_closed,
+        high_alert=known.high_alert(now),
+        standing=left,
+    )
+
+
+def _in_force(entry: Entry | None, now: float) -> Entry | None:
+    """The entry if it covers the moment `now`; recorded logs may jump back to before it was made."""
+    if entry is None or entry.created_at - _REORDERED > now:
+        return None
+    return entry if entry.expires_at is None or now < entry.expires_at else None
+
+
+def _again(rule: Rule, block: Block, standing: Entry) -> Block | None:
+    """What to put back if somebody has lifted the entry unseen. Where reputation counts, it was asked before."""
+    if rule.intel == "skip":
+        return block
+    return None if is_provisional(standing.block) else standing.block
+
+
+def _left_by(rule: Rule, standing: Entry | None, nothing: Standing) -> Standing:
+    """What an earlier decision of the rule has left in force; `nothing` if there is none."""
+    if standing is None or standing.block.rule_name != rule.name:
+        return nothing
+    if is_provisional(standing.block):
+        return Standing.PROVISIONAL
+    return Standing.FAIL_CLOSED if standing.block.reason.startswith(UNKNOWN_REASON) else nothing
+
+
+def _block(hit: Hit, action: RuleAction, network: Network) -> Block:
+    name = hit.rule.name
+    return Block(
+        network,
+        action.action,
+        direction_of(action),
+        action.duration,
+        name,
+        f"RULE {name}",
+        action.rate,
+        action.burst,
+        action.log_prefix,
+    )
+
+
+def _blocked(
+    hit: Hit,
+    action: RuleAction,
+    block: Block,
+    standing: Entry | None,
+    known: Knowledge,
+    terms: Terms,
+    now: float,
+    judgement: Judgement | None = None,
+) -> Decision:
+    """A block of full length. One that begins, or follows a provisional one, is longer for each earlier offence."""
+    reason = block.reason if judgement is None else judgement.reason
+    begins = standing is None or is_provisional(standing.block)
+    duration = _escalated(block.duration, known.earlier(block, now), terms) if begins else block.duration
+    outcome = Outcome.NEW if standing is None else Outcome.EXTENDED
+    block = block._replace(duration=duration, reason=reason)
+    return decided(hit, action, block.network, reason, block, outcome, judgement, offence=begins)
+
+
+def _escalated(duration: int, earlier: int, terms: Terms) -> int:
+    if not duration or duration >= terms.longest or terms.factor == 1:
+        return duration
+    grown = float(duration)
+    for _ in range(earlier):
+        grown *= terms.factor
+        if grown >= terms.longest:
+            return terms.longest
+    return int(grown)
 
 
 def _named(record: dict[str, Any], target: str) -> Network | None:
@@ -165,7 +256,7 @@ def _named(record: dict[str, Any], target: str) -> Network | None:
 
 
 def _out_of_reach(
-    target: str, address: Network | None, resolution: Resolution, enforcer: Enforcer, terms: Terms
+    target: str, address: Network | None, resolution: Resolution, known: Knowledge, terms: Terms
 ) -> str | None:
     if address is None:
         return "outbound: NO ADDRESS"
@@ -173,71 +264,23 @@ def _out_of_reach(
         return "outbound: INTERNAL/PRIVATE (skipped)"
     if address.family not in terms.families:
         return f"protected: {address.family} is not among the families"
-    guard = enforcer.guard(address)
+    return _guarded(address, known)
+
+
+def _guarded(address: Network, known: Knowledge) -> str | None:
+    guard = known.guard(address)
     if guard is None:
         return None
     word = "protected" if guard.kind == "protected" else "whitelist"
     return f"{word}: {guard.network} ({guard.comment})" if guard.comment else f"{word}: {guard.network}"
 
 
-def _verdict(rule: Rule, terms: Terms) -> tuple[str, str | None]:
-    """The reason of a block by this rule, and the refusal if reputation forbids it.
-
-    No provider is asked yet, so for `require` and `confirm` all of them count as unable to answer.
-    """
-    if rule.intel == "skip":
-        return f"RULE {rule.name}", None
-    if terms.fail_closed:
-        return "REPUTATION UNKNOWN (fail-closed: all TI providers failed)", None
-    unknown = "REPUTATION UNKNOWN (fail-open: all TI providers failed)"
-    return unknown, f"reputation: {unknown}"
-
-
 def _untrustworthy(hit: Hit, action: RuleAction, resolution: Resolution, terms: Terms, now: float | None) -> str | None:
     rule = hit.rule
     if now is not None and action.duration and now - hit.time > action.duration:
         return f"stale: {now - hit.time:.0f} s old"
-    if engine_event(hit.record) and _sid(hit.record) not in rule.expression.literals:
+    if engine_event(hit.record) and signature_id(hit.record) not in rule.expression.literals:
         return "spoofable: ENGINE EVENT (the rule does not name its sid)"
     if terms.spoof_guard and not rule.spoofable and may_be_forged(hit.record, resolution):
         return "spoofable"
     return None
-
-
-def _sid(record: dict[str, Any]) -> int | None:
-    alert = record.get("alert")
-    sid = alert.get("signature_id") if isinstance(alert, dict) else None
-    return sid if isinstance(sid, int) and not isinstance(sid, bool) else None
-
-
-def _message(record: dict[str, Any]) -> str | None:
-    alert = record.get("alert")
-    message = alert.get("signature") if isinstance(alert, dict) else None
-    return message[:MAX_MESSAGE] if isinstance(message, str) else None
-
-
-def _decision(
-    hit: Hit,
-    action: RuleAction,
-    direction: Direction,
-    network: Network | None,
-    reason: str,
-    block: Block | None,
-    outcome: Outcome,
-) -> Decision:
-    return Decision(
-        hit.time,
-        _NAMES[action.action] if block is not None else "skip",
-        "" if network is None else str(network),
-        direction.value,
-        hit.rule.name,
-        reason,
-        None if block is None else action.duration,
-        _sid(hit.record),
-        _message(hit.record),
-        None,
-        (),
-        outcome,
-        block,
-        hit.record,
-    )

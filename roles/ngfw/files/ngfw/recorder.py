@@ -60,6 +60,10 @@ class Recorder:
             self._forget(now)
         return entry
 
+    def take(self, block: Block) -> Entry | None:
+        """Forget the entry of that network, action and direction."""
+        return self._entries.pop(block[:3], None)
+
     def all_entries(self) -> list[Entry]:
         """The entries that were not forgotten, ended or not."""
         return list(self._entries.values())

@@ -2,12 +2,13 @@
 """What a recorded log would have led to: the watcher's own pipeline over files, by the events' own clock.
 
 It touches nothing and depends on nothing of the machine: only `home_net` is inside, only special networks are
-protected, and no provider is asked.
+protected. Local lists count; a provider is asked if `online` says so, and then its answer is waited for.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,11 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from .config import Config
+from .decision import Decision, Outcome
 from .events.tail import Chunk
+from .firewall.address import PRIVATE, Network
 from .firewall.host import SPECIAL
+from .history import History
+from .intel.abuseipdb import Direct
+from .intel.mailbox import Case
+from .intel.netsets import Netsets
+from .intel.verdict import PRIVATE_SPACE, State, Verdict
 from .metrics import Metrics
-from .pipeline import Pipeline
-from .policy import Decision, Outcome
+from .pipeline import Ask, Pipeline
 from .recorder import Recorder
 from .rules.load import RuleSet
 from .wording import iso_time, plain_line, quoted
@@ -56,6 +63,7 @@ def replay(
     rules: RuleSet,
     *,
     log_format: str = "auto",
+    online: bool = False,
     on_decision: Callable[[Decision], None],
     report: Callable[[str], None],
 ) -> Summary:
@@ -63,15 +71,47 @@ def replay(
     summary = Summary()
     recorder = Recorder()
     recorder.guard_by(whitelist=config.whitelist, protected=SPECIAL)
-    pipeline = Pipeline(config, rules, recorder, metrics=summary.metrics, report=report)
+    history = History(None, report=lambda text, problem: report(text))
+    pipeline = Pipeline(
+        config,
+        rules,
+        recorder,
+        ask=_providers(config, online, report),
+        history=history,
+        metrics=summary.metrics,
+        report=report,
+    )
     for path in paths:
         for chunk in chunks(path, log_format):
             for decision in pipeline.process([chunk], now=None).decisions:
                 if decision.block is not None:
                     recorder.put(decision.block, decision.time)
+                if decision.block is not None and decision.offence:
+                    history.add([decision.block], decision.time, decision.time - config.escalation.memory)
                 summary.add(decision)
                 on_decision(decision)
     return summary
+
+
+def _providers(config: Config, online: bool, report: Callable[[str], None]) -> Ask:
+    """The local lists, and AbuseIPDB where it may be asked: once for each address, within the budget of a minute."""
+    lists = Netsets(config.intel.netsets, report=lambda text, problem: report(text) if problem else None)
+    direct = Direct(config.intel.abuseipdb, config.intel.threshold) if online else None
+    loaded = False
+
+    def ask(address: Network, _case: Case) -> tuple[Verdict, ...]:
+        nonlocal loaded
+        if not loaded:
+            loaded = True
+            lists.load(time.time())
+        if PRIVATE.covering(address) is not None:
+            return PRIVATE_SPACE
+        verdicts = tuple(lists.verdicts(address))
+        if direct is None or any(verdict.state is State.LISTED for verdict in verdicts):
+            return verdicts
+        return (*verdicts, direct.verdict(address))
+
+    return ask
 
 
 def chunks(path: Path, log_format: str = "auto") -> Iterator[Chunk]:

@@ -17,21 +17,27 @@ from typing import Any
 from . import VERSION, expiry
 from .config import Config
 from .console import Console, NoState
+from .decision import Lift
 from .endings import Endings
 from .enforcement import Enforcement, Rehearsal
 from .events.tail import Source, Tail
 from .exporter import Exporter
-from .firewall.entry import Entry
+from .firewall.entry import Block, Entry
 from .firewall.errors import FirewallError
 from .healing import Healing
+from .history import FILE as HISTORY
+from .history import History
 from .journal import ALERTS_JSON, Journal
 from .loop import Loop
 from .metrics import Metrics
 from .notify import Notifier
 from .pipeline import Pipeline
+from .reputation import Reputation
 from .rules.load import RuleSet
 from .saver import Saver
 from .state import IN_FORCE, SETS, State
+from .surge import HIGH_ALERT, MEANING
+from .surroundings import Surroundings
 from .transaction import Transaction
 from .wording import Lines
 from .yamlfile import ConfigError
@@ -84,9 +90,20 @@ class Service:
         self._enforcement: Enforcement | Rehearsal = (
             Rehearsal(self._config) if self._dry_run else Enforcement(self._config)
         )
+        directory = Path(self._config.state_directory)
+        self._history = History(None if self._dry_run else directory / HISTORY, report=self._say)
         self._endings = Endings(
-            self._enforcement, self._metrics, journal=self._note, clock=clock, dry_run=self._dry_run
+            self._enforcement,
+            self._metrics,
+            journal=self._note,
+            clock=clock,
+            dry_run=self._dry_run,
+            forgiven=self._history.forgive,
         )
+        self._reputation = Reputation(
+            self._loop, None if dry_run else directory, self._metrics.intel_lookups, report=self._say
+        )
+        self._surroundings = Surroundings(self._loop, self._moved)
         self._healing = Healing(self._loop, self._enforcement.repair, healed=self._healed, failed=self._error)
         self._exporter = Exporter(self._loop, self._metrics, failed=self._warn)
         self._saver = Saver(self._loop, self._prepare_save, in_child=self._state.unlock, failed=self._error)
@@ -99,12 +116,14 @@ class Service:
             clock=clock,
             on_entries=self._entered,
             lifted=self._endings.unseen,
+            offended=self._offended,
             after=after,
         )
         self._pipeline = self._new_pipeline()
         self._tail: Tail | None = None
         self._watched = -1
         self._attempts = 0
+        self._modes: frozenset[str] = frozenset()
         self._cursor_at = 0.0
         self._cursor_due = False
         self._status_at = 0.0
@@ -135,6 +154,8 @@ class Service:
         self._pipeline.own = self._enforcement.own()
         if self._transaction.resume():
             self._journal.say("finished the batch that the last run had begun")
+        self._reputation.adopt(self._config.intel, self._rules)
+        self._reputation.recover(self._state.lookups())
         positions = self._state.positions()
         self._tail = self._open_tail(positions)
         if positions is None:
@@ -174,7 +195,9 @@ class Service:
                 self._loop.watch(descriptor, tail.drain_events)
                 self._watched = descriptor
         if descriptor < 0 and not self._loop.has_timer("poll"):
-            self._loop.after("poll", self._config.poll_interval, _nothing)
+            high_alert = HIGH_ALERT in self._modes
+            interval = self._config.high_alert.poll_interval if high_alert else self._config.poll_interval
+            self._loop.after("poll", min(interval, self._config.poll_interval), _nothing)
 
     def _unlisten(self) -> None:
         if self._watched >= 0:
@@ -200,6 +223,9 @@ class Service:
             self._write_status()
             self._journal.say("stopped")
         self._close_tail()
+        self._reputation.close()
+        self._history.close()
+        self._surroundings.close()
         self._healing.close()
         self._enforcement.close()
         self._journal.close()
@@ -211,7 +237,7 @@ class Service:
         except FirewallError as error:
             self._error(f"on_stop: flush failed: {error}")
             return
-        self._endings.lifted(lifted, "on_stop: flush")
+        self._endings.lifted(lifted, "on_stop: flush", forgiven=False)
 
     # -- one step of work
 
@@ -224,20 +250,51 @@ class Service:
         tail = self._tail
         if tail is None:
             return False
+        if self._answer(tail):
+            return True
         chunks = tail.read(STEP_BYTES)
         if not chunks:
             self._listen(tail)
             return False
         batch = self._pipeline.process(chunks, now=self._clock())
-        if batch.decisions or batch.alerts or batch.repeats:
+        if batch.has_effect:
             self._transaction.begin(batch, tail.positions())
             self._finish()
+            self._follow_modes()
         else:
             self._cursor_due = True
             if time.monotonic() - self._cursor_at >= _CURSOR_SECONDS:
                 self._move_cursor()
         self._touch_status()
         return True
+
+    def _answer(self, tail: Tail) -> bool:
+        """Let the answers that have come take effect; False if there are none."""
+        answers = self._reputation.answers()
+        if not answers:
+            return False
+        batch, lifts = self._pipeline.answered(answers, now=self._clock())
+        for lift in lifts:
+            self._lift(lift)
+        if batch.has_effect:
+            self._transaction.begin(batch, tail.positions())
+            self._finish()
+            self._follow_modes()
+        else:
+            self._reputation.settled()
+        self._touch_status()
+        return True
+
+    def _lift(self, lift: Lift) -> None:
+        if not self._caught_up:
+            self._catch_up()
+        try:
+            lifted = self._enforcement.lift(lift.block)
+        except FirewallError as error:
+            self._error(f"{lift.block.network} was found clean, but cannot be unblocked: {error}")
+            return
+        self._endings.lifted(lifted, lift.reason)
+        self._changed()
 
     def _finish(self) -> None:
         try:
@@ -253,9 +310,25 @@ class Service:
         if self._attempts:
             self._attempts = 0
             self._journal.say("the kernel takes blocks again")
-        self._cursor_at, self._cursor_due = time.monotonic(), False
+        self._reputation.settled()
+        # Once more within a second: by then what hangs on answers is in the desk's own file.
+        self._cursor_at, self._cursor_due = time.monotonic(), self._transaction.hanging
         self._healing.written()
         self._arm_endings()
+
+    def _follow_modes(self) -> None:
+        """Say when many new blocks switch something on, and when it is over, also by silence."""
+        modes = self._pipeline.modes(self._clock())
+        for name in sorted(modes.keys() - self._modes):
+            (self._warn if name == HIGH_ALERT else self._error)(f"{name} is on: {MEANING[name]}")
+        for name in sorted(self._modes - modes.keys()):
+            self._journal.say(f"{name} is off again")
+        self._modes = frozenset(modes)
+        if modes:
+            self._loop.after("modes", min(modes.values()), self._follow_modes)
+
+    def _offended(self, blocks: Iterable[Block], at: float) -> None:
+        self._history.add(blocks, at, self._clock() - self._config.escalation.memory)
 
     def _entered(self, entries: Iterable[Entry]) -> None:
         self._endings.add(entries)
@@ -300,6 +373,10 @@ class Service:
                 self._healing.watch(alarm)
         except OSError as error:
             self._warn(f"changes of the rules by others cannot be noticed ({error.strerror}); run as root")
+        try:
+            self._surroundings.watch()
+        except OSError as error:
+            self._warn(f"changes of the host's addresses are noticed at the next reload only ({error.strerror})")
         if isinstance(self._enforcement, Enforcement):
             try:
                 self._loop.watch(self._enforcement.watch_others(), self._follow_others)
@@ -318,6 +395,15 @@ class Service:
             self._error(f"cannot see what others changed: {error}")
         self._arm_endings()
         self._changed()
+
+    def _moved(self) -> None:
+        """The host has other addresses, gateways or resolvers than before."""
+        try:
+            self._enforcement.repair()
+        except FirewallError as error:
+            self._error(f"the host's new addresses could not be protected: {error}")
+        self._pipeline.own = self._enforcement.own()
+        self._journal.say("the host's addresses, gateways or resolvers changed; what is protected follows them")
 
     def _healed(self) -> None:
         self._metrics.heals += 1
@@ -399,6 +485,7 @@ class Service:
                 self._warn(warning)
         except FirewallError as error:
             self._error(f"the whitelist of the configuration could not be put into the kernel: {error}")
+        self._reputation.adopt(config.intel, rules)
         self._pipeline = self._new_pipeline()
         self._pipeline.own = self._enforcement.own()
         if moved and self._tail is not None:
@@ -411,7 +498,15 @@ class Service:
 
     def _new_pipeline(self) -> Pipeline:
         managed = replace(self._config, families=self._enforcement.families())
-        return Pipeline(managed, self._rules, self._enforcement, metrics=self._metrics, report=self._warn)
+        return Pipeline(
+            managed,
+            self._rules,
+            self._enforcement,
+            ask=self._reputation.ask,
+            history=self._history,
+            metrics=self._metrics,
+            report=self._warn,
+        )
 
     def _recall(self) -> None:
         """Let the thresholds count again what stands in the logs before the cursor."""
@@ -441,10 +536,15 @@ class Service:
             "dry_run": self._dry_run,
             "rules": len(self._rules),
             "last_event": self._metrics.last_event,
+            "modes": sorted(self._modes),
+            "providers": self._reputation.health(),
             "counters": self._metrics.to_dict(),
         }
         with suppress(OSError):  # no more than a display; what matters of a full disk is said elsewhere
             self._state.keep(STATUS_FILE, json.dumps(status).encode() + b"\n")
+
+    def _say(self, text: str, problem: bool) -> None:
+        self._journal.say(text, level="WARNING" if problem else "INFO")
 
     def _warn(self, text: str) -> None:
         self._journal.say(text, level="WARNING")

@@ -3,7 +3,8 @@
 
 A batch is announced in `pending` before it has any effect; when all effects are there, `pending` becomes `cursor`.
 Both are one JSON object and replaced by rename, so a reader finds the old or the new one, never a part.
-Format of both: {version, written_at, settled, positions, alerts, items, marks}; of a cursor only `positions` matters.
+Format of both: {version, written_at, settled, positions, alerts, items, marks, lookups}; of a cursor only `positions`
+and `lookups` matter.
 """
 
 from __future__ import annotations
@@ -39,10 +40,14 @@ class StateForbidden(StateError):
 
 @dataclass(frozen=True)
 class Item:
-    """One decision of a batch: the block it wants (None for a skip) and its lines if the kernel takes it."""
+    """One decision of a batch: the block it wants (None for a skip) and its lines if the kernel takes it.
+
+    `offence`: the next block of that network is longer because of this one.
+    """
 
     block: Block | None
     lines: Lines
+    offence: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Intent:
 
     `alerts` is the text for alert.log, which does not depend on the kernel. `marks` says where each journal ended
     before; None: it could not be written. `written_at` is in epoch seconds. `settled`: the kernel has answered, and
-    the lines say what it did.
+    the lines say what it did. `lookups` are the answers that decisions hang on: address, key and text of each.
     """
 
     positions: dict[str, Any]
@@ -60,6 +65,7 @@ class Intent:
     marks: dict[str, Mark | None]
     written_at: float
     settled: bool = False
+    lookups: tuple[tuple[str, str, str], ...] = ()
 
     def encode(self) -> bytes:
         """JSON, ASCII only."""
@@ -70,8 +76,9 @@ class Intent:
                 "settled": self.settled,
                 "positions": self.positions,
                 "alerts": self.alerts,
-                "items": [[_block_fields(item.block), *item.lines] for item in self.items],
+                "items": [[_block_fields(item.block), *item.lines, item.offence] for item in self.items],
                 "marks": self.marks,
+                "lookups": self.lookups,
             },
             separators=(",", ":"),
         ).encode()
@@ -82,11 +89,11 @@ class Intent:
         fields = _object(data)
         marks = {name: None if mark is None else Mark(*map(int, mark)) for name, mark in fields["marks"].items()}
         items = [
-            Item(None if block is None else block_of(block), Lines(str(text), str(record)))
-            for block, text, record in fields["items"]
+            Item(None if block is None else block_of(block), Lines(str(text), str(record)), bool(offence))
+            for block, text, record, offence in fields["items"]
         ]
         moment, settled = float(fields["written_at"]), bool(fields["settled"])
-        return cls(_positions(fields), str(fields["alerts"]), items, marks, moment, settled)
+        return cls(_positions(fields), str(fields["alerts"]), items, marks, moment, settled, _lookups(fields))
 
 
 class State:
@@ -135,6 +142,10 @@ class State:
     def positions(self) -> dict[str, Any] | None:
         """Where reading goes on, None at the first start. A file that is not readable as such is put aside."""
         return self.load(CURSOR, _decode_positions)
+
+    def lookups(self) -> tuple[tuple[str, str, str], ...]:
+        """What the last batch left to answers, as Intent.lookups has it: the only place where a kill may leave them."""
+        return self.load(CURSOR, _decode_lookups) or ()
 
     def pending(self) -> Intent | None:
         """The batch that an earlier run announced and did not finish, if there is one."""
@@ -220,6 +231,14 @@ def _object(data: bytes) -> dict[str, Any]:
 
 def _decode_positions(data: bytes) -> dict[str, Any]:
     return _positions(_object(data))
+
+
+def _decode_lookups(data: bytes) -> tuple[tuple[str, str, str], ...]:
+    return _lookups(_object(data))
+
+
+def _lookups(fields: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
+    return tuple((str(address), str(key), str(text)) for address, key, text in fields.get("lookups", ()))
 
 
 def _positions(fields: dict[str, Any]) -> dict[str, Any]:

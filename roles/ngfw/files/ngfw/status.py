@@ -75,6 +75,9 @@ def status_lines(status: dict[str, Any], now: float) -> list[str]:
         lines.append(f"errors    {counters['ngfw_errors_total']}; see daemon.log")
     if counters["ngfw_heals_total"]:
         lines.append(f"healed    {counters['ngfw_heals_total']} times, after somebody changed our rules")
+    lines += [f"mode      {quoted(mode)} is on" for mode in status.get("modes", ())]
+    for provider in status.get("providers", ()):
+        lines.append(f"provider  {provider['name']}: {provider['state']}, {quoted(provider['detail'])}")
     hits = sorted(counters["ngfw_rule_hits_total"].items(), key=lambda item: -item[1])
     lines += [f"  {count:>9} hits    {quoted(rule)}" for rule, count in hits[:_TOP]]
     return lines + _block_lines(status.get("blocks"))

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
+from .decision import Decision, Outcome
 from .firewall.entry import Block, Entry
 from .firewall.errors import FirewallError, InvalidInput
 from .journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, Journal, encoded, found, missing
 from .metrics import Metrics
 from .pipeline import Batch
-from .policy import Decision, Outcome
 from .state import Intent, Item, State
 from .wording import Lines, alert_line, decision_lines, local_time, refused_lines
 
@@ -93,14 +93,16 @@ class Transaction:
         clock: Callable[[], float],
         on_entries: Callable[[Iterable[Entry]], None] = lambda entries: None,
         lifted: Callable[[Block], Lines | None] = lambda block: None,
+        offended: Callable[[Iterable[Block], float], None] = lambda blocks, at: None,
         after: Callable[[str], None] = lambda step: None,
     ) -> None:
         """`after` is called with the name of each step that is done.
 
-        `lifted` has the lines that tell of the end of a block which somebody lifted unseen.
+        `lifted` has the lines that tell of the end of a block which somebody lifted unseen. `offended` is told of the
+        blocks that count as offences and when they were made (epoch seconds), perhaps twice.
         """
         self._state, self._journal, self._metrics = state, journal, metrics
-        self._lifted = lifted
+        self._lifted, self._offended = lifted, offended
         self._apply = apply
         self._dry_run = dry_run
         self._clock = clock
@@ -109,11 +111,17 @@ class Transaction:
         self._open: tuple[Intent, Batch] | None = None
         self._failures = 0
         self._durable = True
+        self._hanging = False
 
     @property
     def unfinished(self) -> bool:
         """Whether a batch is announced that the kernel could not be given yet."""
         return self._open is not None
+
+    @property
+    def hanging(self) -> bool:
+        """Whether the last batch left lookups in the cursor's file."""
+        return self._hanging
 
     def begin(self, batch: Batch, positions: dict[str, Any]) -> None:
         """Announce a batch; finish() must follow before the next one."""
@@ -123,13 +131,19 @@ class Transaction:
             positions=positions,
             alerts="".join(alert_line(decision, stamp) for decision in batch.alerts),
             items=[
-                Item(decision.block, decision_lines(decision, now=now, stamp=stamp, dry_run=self._dry_run))
+                Item(
+                    decision.block,
+                    decision_lines(decision, now=now, stamp=stamp, dry_run=self._dry_run),
+                    decision.offence,
+                )
                 for decision in batch.decisions
             ],
             marks=self._journal.marks(),
             written_at=now,
+            lookups=tuple((str(address), *case) for address, case in batch.lookups),
         )
         self._announce(intent)
+        self._hanging = bool(intent.lookups)
         self._open = (intent, batch)
         self._failures = 0
 
@@ -159,6 +173,7 @@ class Transaction:
         self._on_entries(accepted.new.values())
         self._journal.append(_texts(intent))
         self._after("journaled")
+        self._offended(_offences(intent), intent.written_at)
         self._commit()
         self._open = None
         self._after("committed")
@@ -187,6 +202,7 @@ class Transaction:
         for name, text in _texts(intent).items():
             self._journal.append_bytes(name, missing(encoded(text), added[name][0]))
         self._after("journaled")
+        self._offended(_offences(intent), intent.written_at)
         self._commit()
         return True
 
@@ -280,7 +296,12 @@ class Transaction:
         if decision.block is not None:
             metrics.actions[decision.action, "dry_run" if self._dry_run else "success"] += 1
             metrics.blocks_created += decision.outcome is Outcome.NEW and not self._dry_run
-            metrics.reaction.observe(max(0.0, now - decision.time))
+            if decision.outcome is Outcome.NEW:
+                metrics.reaction.observe(max(0.0, now - decision.time))
+
+
+def _offences(intent: Intent) -> list[Block]:
+    return [item.block for item in intent.items if item.offence and item.block is not None]
 
 
 def _texts(intent: Intent) -> Mapping[str, str]:
@@ -303,7 +324,7 @@ def _without(intent: Intent, name: str, data: bytes) -> Intent:
         if done and (lines.text if name == BLOCKS_LOG else lines.record):
             done -= 1
             lines = Lines("", lines.record) if name == BLOCKS_LOG else Lines(lines.text, "")
-        items.append(Item(item.block, lines))
+        items.append(replace(item, lines=lines))
     return replace(intent, items=items)
 
 

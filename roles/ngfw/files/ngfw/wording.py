@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from .decision import MAX_MESSAGE, Decision, Outcome
 from .firewall.duration import format_duration
 from .firewall.entry import Action, Block, Entry
-from .policy import MAX_MESSAGE, Decision, Outcome
 
 # Controls, quotes, line and paragraph separators, lone surrogates, and what turns the direction of text around.
 _text = json.encoder.encode_basestring_ascii

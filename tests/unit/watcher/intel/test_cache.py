@@ -118,7 +118,7 @@ def test_a_file_that_somebody_holds_is_written_again_later(tmp_path: Path) -> No
 
 def test_a_full_disk_is_said_once_and_nothing_breaks(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
-    database = kept.store._database
+    database = kept.store._database.connection
     assert database is not None
     pages = database.execute("PRAGMA page_count").fetchone()[0]
     database.execute(f"PRAGMA max_page_count = {pages}")

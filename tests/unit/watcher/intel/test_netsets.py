@@ -59,7 +59,7 @@ def test_several_lists_in_their_order(tmp_path: Path) -> None:
     assert str(tmp_path / "c") in verdicts[2].detail
     assert lists.said[0] == "netset list_a: 1 entries"
     assert lists.said[2] == f"netset list_c: cannot read {tmp_path / 'c'} (No such file or directory); without it"
-    assert lists.netsets.directories() == [tmp_path]
+    assert lists.netsets.files() == [tmp_path / name for name in "abc"]
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import pytest
 from ngfw.commands import SHIPPED_RULES
-from ngfw.config import Config
+from ngfw.config import Config, Intel, Netset
+from ngfw.decision import Decision
 from ngfw.firewall.address import parse_network
-from ngfw.policy import Decision
 from ngfw.replay import Summary, replay
 from ngfw.rules.load import RuleSet, load_rules
 from ngfw.rules.model import Rule
@@ -28,7 +28,11 @@ HOST, HOST6 = "198.51.100.11", "2001:db8:198:51::b"
 ATTACKER, ATTACKER6 = "198.51.100.66", "2001:db8:198:51::/64"
 CONFIG = Config.default()
 # In a watch the host knows its own addresses; a replay has only the home net.
-CONFIG = replace(CONFIG, home_net=(*CONFIG.home_net, parse_network(HOST), parse_network(HOST6)))
+CONFIG = replace(
+    CONFIG,
+    home_net=(*CONFIG.home_net, parse_network(HOST), parse_network(HOST6)),
+    intel=Intel(netsets=()),
+)
 RULES = load_rules([SHIPPED_RULES])
 REPUTATION = "Alert from an address of bad reputation"
 DURATIONS = {"low": 600, "medium": 1800, "high": 3600}
@@ -89,10 +93,10 @@ BENIGN = (
 )
 
 
-def run(path: Path, rules: Iterable[Rule] = RULES) -> tuple[list[Decision], Summary]:
+def run(path: Path, rules: Iterable[Rule] = RULES, config: Config = CONFIG) -> tuple[list[Decision], Summary]:
     decisions: list[Decision] = []
     said: list[str] = []
-    summary = replay([path], CONFIG, RuleSet(tuple(rules)), on_decision=decisions.append, report=said.append)
+    summary = replay([path], config, RuleSet(tuple(rules)), on_decision=decisions.append, report=said.append)
     assert said == []
     return decisions, summary
 
@@ -122,6 +126,17 @@ def test_a_rule_alone_decides_as_expected(case: Case) -> None:
         assert first.reason == f"RULE {case.rule}"
         assert first.duration == DURATIONS[rule.severity]
     assert {decision.ip for decision in decisions} == {case.ip}
+
+
+@pytest.mark.feature("F7", "B4", "B6")
+def test_any_alert_of_an_address_on_a_list_blocks_it(tmp_path: Path) -> None:
+    netset = tmp_path / "list.netset"
+    netset.write_text(f"# bad ones\n{ATTACKER}\n")
+    config = replace(CONFIG, intel=Intel(netsets=(Netset("firehol_level1", str(netset)),)))
+    decisions, _summary = run(EVE / "secret.json", [rule_named(REPUTATION)], config)
+    assert [(each.action, each.ip, each.reason, each.sources, each.duration) for each in decisions] == [
+        ("block", ATTACKER, "REPUTATION BLOCK (source=firehol)", ("firehol_level1",), 3600)
+    ]
 
 
 @pytest.mark.feature("F7")

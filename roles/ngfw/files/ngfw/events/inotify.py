@@ -7,6 +7,8 @@ import ctypes
 import errno
 import os
 import struct
+from collections.abc import Iterable
+from contextlib import suppress
 from glob import glob, has_magic
 
 MODIFY = 0x00000002
@@ -25,6 +27,8 @@ MASK_ADD = 0x20000000
 DIRECTORY_CHANGES = (
     CREATE | DELETE | MOVED_FROM | MOVED_TO | ATTRIB | DELETE_SELF | MOVE_SELF | ONLYDIR | MASK_ADD
 )  # not MODIFY, which would wake for every line of every other log beside ours
+
+_FILE_CHANGES = CLOSE_WRITE | ATTRIB | DELETE_SELF | MOVE_SELF  # a file that another replaces loses its link: ATTRIB
 
 _EVENT = struct.Struct("iIII")
 _BUFFER = 64 * 1024
@@ -85,6 +89,33 @@ class Inotify:
             number = ctypes.get_errno()
             raise OSError(number, f"{function}: {os.strerror(number)}")
         return result
+
+
+class FileWatch:
+    """Whether any of some files was written to or replaced; one that is missing is not noticed when it comes."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        """Raises OSError where the kernel has no inotify instance left."""
+        self._paths = tuple(paths)
+        self._inotify = Inotify()
+        self._arm()
+
+    def fileno(self) -> int:
+        """Readable after a change."""
+        return self._inotify.fileno()
+
+    def again(self) -> None:
+        """Forget what changed, and watch what the paths lead to now."""
+        self._inotify.read()
+        self._arm()
+
+    def close(self) -> None:
+        self._inotify.close()
+
+    def _arm(self) -> None:
+        for path in self._paths:
+            with suppress(OSError):
+                self._inotify.add(path, _FILE_CHANGES)
 
 
 def lookup_directories(pattern: str) -> set[str]:

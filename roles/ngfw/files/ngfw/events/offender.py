@@ -85,6 +85,11 @@ def may_be_forged(record: Mapping[str, Any], resolution: Resolution) -> bool:
     return to_server < _PACKETS_OF_A_CONVERSATION and not recognised
 
 
+def is_established(record: Mapping[str, Any], resolution: Resolution) -> bool:
+    """Whether the record's flow itself shows that the address spoke with us; nothing is taken on trust."""
+    return "flow" in record and not may_be_forged(record, resolution)
+
+
 def engine_event(record: Mapping[str, Any]) -> bool:
     """Whether the alert is one of the engine's own decoder and stream events (rules/decoder-events.rules and the like).
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -17,7 +18,8 @@ from .. import VERSION
 from ..config import AbuseIPDB
 from ..firewall.address import Network, parse_host
 from ..firewall.errors import AddressError
-from .verdict import State
+from .budget import Budget
+from .verdict import State, Verdict, rated
 from .web import Reply, Web, WebError, describe_status, is_redirect, retry_after
 
 NAME = "abuseipdb"
@@ -94,6 +96,37 @@ class Client:
         if status != HTTPStatus.OK:
             return Result(State.ERROR, None, describe_status(status))
         return _score(reply.body, address)
+
+
+class Direct:
+    """Asks and waits, once for each address and as often as the budget of a minute allows; for a replay."""
+
+    def __init__(self, settings: AbuseIPDB, threshold: int, *, clock: Callable[[], float] = time.time) -> None:
+        self._settings, self._threshold, self._clock = settings, threshold, clock
+        self._client = Client(settings, clock=clock)
+        self._budget = Budget(settings.per_minute, settings.per_day)
+        self._verdicts: dict[Network, Verdict] = {}
+
+    def verdict(self, address: Network) -> Verdict:
+        """The provider's word on a public host; never raises."""
+        known = self._verdicts.get(address)
+        if known is None:
+            known = self._verdicts[address] = self._ask(address)
+        return known
+
+    def _ask(self, address: Network) -> Verdict:
+        now = self._clock()
+        key = read_key(self._settings)
+        if isinstance(key, Result):
+            return Verdict(NAME, key.state, None, key.detail, now)
+        if self._budget.wait(now):
+            return Verdict(NAME, State.UNKNOWN, None, "the budget is used up", now)
+        self._budget.spend(now)
+        result = self._client.check(address, key)
+        if result.score is None:
+            state = State.ERROR if result.state is State.OVER_BUDGET else result.state
+            return Verdict(NAME, state, None, result.detail, now)
+        return rated(NAME, result.score, self._threshold, now)
 
 
 def longest(settings: AbuseIPDB) -> float:

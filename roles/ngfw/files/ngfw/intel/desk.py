@@ -15,35 +15,21 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from ..config import Intel
 from ..firewall.address import PRIVATE, Network
 from .abuseipdb import NAME
 from .cache import FILE, Store
 from .lookups import Adopt, Ask, Done, Lookups, Pace
-from .mailbox import Case, Counted, Mailbox, News, Said
+from .mailbox import Answer, Case, Counted, Mailbox, News, Said
 from .netsets import Netsets, Report
 from .upkeep import Upkeep
 from .verdict import PRIVATE_SPACE, State, Verdict
 from .waiting import MAX_CASES
 
 MAX_BACKLOG = 20_000
-MAX_TEXT = 4096
+MAX_TEXT = 8192
 _CLOSE_SECONDS = 0.4
-
-
-class Answer(NamedTuple):
-    """What is known now about an address that was pending; if not `final`, more is to come.
-
-    `cases` are the texts that it was asked for, by key. `id` is for Desk.done() only.
-    """
-
-    id: int
-    address: Network
-    verdicts: tuple[Verdict, ...]
-    cases: dict[str, str]
-    final: bool
 
 
 class Desk:
@@ -52,23 +38,27 @@ class Desk:
     def __init__(
         self,
         settings: Intel,
-        state_directory: Path,
+        state_directory: Path | None,
         *,
         report: Report = lambda text, problem: None,
         clock: Callable[[], float] = time.time,
         pace: Pace | None = None,
+        lookups: Counter[tuple[str, str]] | None = None,
     ) -> None:
-        """`report` is called by start() and collect() with a text for the log, and whether it is a problem."""
+        """`report` is called by start() and collect() with a text for the log, and whether it is a problem.
+
+        Without a `state_directory` nothing is kept for the next run.
+        """
         self._report, self._clock = report, clock
         self._mailbox = Mailbox()
         self._lists = Netsets(settings.netsets, report=self._said)
         self._upkeep = Upkeep(self._lists, self._mailbox, clock=clock)
-        store = Store(state_directory / FILE, report=self._said)
+        store = Store(None if state_directory is None else state_directory / FILE, report=self._said)
         self._lookups = Lookups(
             settings.abuseipdb, settings.threshold, store, self._mailbox, clock=clock, pace=pace or Pace()
         )
         self._asking: dict[Network, set[str]] = {}  # what is on its way to the thread, or being looked up
-        self.lookups: Counter[tuple[str, str]] = Counter()
+        self.lookups: Counter[tuple[str, str]] = Counter() if lookups is None else lookups
         """How often each provider was asked, by (provider, result)."""
 
     def start(self) -> None:
@@ -121,9 +111,13 @@ class Desk:
         """Read changed lists, soon and not here."""
         self._upkeep.look()
 
-    def directories(self) -> list[Path]:
-        """Where the lists are: what to watch for changes."""
-        return self._lists.directories()
+    def files(self) -> list[Path]:
+        """The lists' files: what to watch for changes."""
+        return self._lists.files()
+
+    def health(self) -> list[dict[str, str]]:
+        """How each provider is, for people: {name, state, detail}; the state is `ok` or that of a verdict."""
+        return [*self._lists.health(), self._lookups.health()]
 
     def adopt(self, settings: Intel) -> None:
         """Take another configuration. Lists that stay are in force throughout, new ones as soon as they are read."""

@@ -140,6 +140,14 @@ class Lookups:
         pause = self._gate.pause(now)
         return pause.verdict(now) if pause is not None and pause.state is State.UNKNOWN else None
 
+    def health(self) -> dict[str, str]:
+        """How the provider is: {name, state, detail}."""
+        pause = self._gate.pause(self._clock())
+        detail = f"{len(self._waiting)} lookups open"
+        if pause is None:
+            return {"name": NAME, "state": "ok", "detail": detail}
+        return {"name": NAME, "state": pause.state.value, "detail": f"{pause.detail}; {detail}"}
+
     def open_lookup(self, address: Network) -> Lookup | None:
         """The lookup of this address, if it is open; only to be read."""
         return self._waiting.get(address)

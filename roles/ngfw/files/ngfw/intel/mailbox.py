@@ -29,6 +29,19 @@ class News(NamedTuple):
     final: bool
 
 
+class Answer(NamedTuple):
+    """What is known now about an address that was pending; if not `final`, more is to come.
+
+    `cases` are the texts that it was asked for, by key. `id` is for Desk.done() only.
+    """
+
+    id: int
+    address: Network
+    verdicts: tuple[Verdict, ...]
+    cases: dict[str, str]
+    final: bool
+
+
 class Said(NamedTuple):
     """Something for the daemon's log; `problem` if it is more than a notice."""
 

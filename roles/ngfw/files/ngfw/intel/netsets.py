@@ -60,6 +60,12 @@ class ListFile:
             return Verdict(name, State.LIST_MISSING, None, self.reason, self.read_at)
         return Verdict(name, State.LISTED if ranges.covers(address) else State.CLEAN, None, "", self.read_at)
 
+    def health(self) -> dict[str, str]:
+        ranges, name = self.ranges, self.settings.name
+        if ranges is None:
+            return {"name": name, "state": State.LIST_MISSING.value, "detail": self.reason}
+        return {"name": name, "state": "ok", "detail": f"{ranges.entries} entries"}
+
     def load(self, now: float, report: Report, breathe: Callable[[], None]) -> None:
         """Read the file; one that is bad or gone leaves in force what was."""
         seen = signature(self.path)
@@ -156,9 +162,13 @@ class Netsets:
         """Whether a file changed since it was read: one stat for each."""
         return any(each.changed() for each in self._lists)
 
-    def directories(self) -> list[Path]:
-        """Where to watch for changes."""
-        return list(dict.fromkeys(each.path.parent for each in self._lists))
+    def files(self) -> list[Path]:
+        """What to watch for changes."""
+        return [each.path for each in self._lists]
+
+    def health(self) -> list[dict[str, str]]:
+        """How each list is: {name, state, detail}."""
+        return [each.health() for each in self._lists]
 
     def load(self, now: float, breathe: Callable[[], None] = lambda: None) -> None:
         """Read the lists whose files changed."""

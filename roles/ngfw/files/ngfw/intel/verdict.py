@@ -37,6 +37,9 @@ class Verdict(NamedTuple):
     at: float = 0.0
 
 
+PENDING_REASON, UNKNOWN_REASON = "REPUTATION PENDING", "REPUTATION UNKNOWN"
+"""How the reasons begin of a block that waits for an answer, and of one that nobody's answer led to."""
+
 PRIVATE_SPACE = (Verdict("", State.PRIVATE),)
 """The verdicts on any address that is not public."""
 
@@ -131,13 +134,12 @@ class Step(str, Enum):
 
 
 class Outcome(NamedTuple):
-    """What follows from a finding. `on_failure`: it is a block only because nobody could answer."""
+    """What follows from a finding."""
 
     step: Step
     reason: str
     score: int | None = None
     sources: tuple[str, ...] = ()
-    on_failure: bool = False
 
 
 _ACCUSED = {Standing.PROVISIONAL: Step.EXTEND, Standing.FAIL_CLOSED: Step.KEEP}
@@ -170,7 +172,7 @@ def resolve(
     if step is not None:
         return Outcome(step, _pending(finding), score, sources)
     if finding.kind is Kind.NOBODY and fail_closed:
-        return Outcome(_ACCUSED.get(standing, Step.BLOCK), reason, score, sources, on_failure=True)
+        return Outcome(_ACCUSED.get(standing, Step.BLOCK), reason, score, sources)
     steps = _UNKNOWN if finding.kind is Kind.NOBODY else _CLEARED
     return Outcome(steps.get(standing, Step.ALLOW), reason, score, sources)
 
@@ -192,7 +194,7 @@ def reason_of(finding: Finding, *, fail_closed: bool) -> str:
     if kind is Kind.PRIVATE:
         return "INTERNAL/PRIVATE (skipped)"
     if kind is Kind.NOBODY:
-        return f"REPUTATION UNKNOWN (fail-{'closed' if fail_closed else 'open'}: all TI providers failed)"
+        return f"{UNKNOWN_REASON} (fail-{'closed' if fail_closed else 'open'}: all TI providers failed)"
     if kind is Kind.LISTED:
         return f"REPUTATION BLOCK (source={source_name(finding.sources[0])})"
     names = "+".join(dict.fromkeys(source_name(source) for source in finding.sources))
@@ -207,4 +209,4 @@ def source_name(provider: str) -> str:
 
 def _pending(finding: Finding) -> str:
     why = "over budget" if finding.open is Open.OVER_BUDGET else "asked"
-    return f"REPUTATION PENDING ({source_name(finding.waiting_for)}: {why})"
+    return f"{PENDING_REASON} ({source_name(finding.waiting_for)}: {why})"

@@ -48,6 +48,10 @@ class RuleSet:
         windows = [rule.window for rule in self if rule.threshold > 1]
         return max(windows + [rule.sequence.within for rule in self if rule.sequence], default=0)
 
+    def named(self, name: str) -> Rule | None:
+        """The enabled rule of that name."""
+        return next((rule for rule in self if rule.name == name), None)
+
     def __iter__(self) -> Iterator[Rule]:
         return (rule for rule in self.rules if rule.enabled)
 

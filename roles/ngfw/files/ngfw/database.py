@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A file of SQLite's that the watcher can do without: what cannot be kept is reported once, and work goes on."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+Content = TypeVar("Content")
+
+Report = Callable[[str, bool], None]
+"""Is told what people should know: a text, and whether it is a problem."""
+
+
+class Database:
+    """One file, or one in memory where `path` is None. Changes are kept by commit(); one thread at a time."""
+
+    def __init__(self, path: Path | None, schema: str, version: int, *, holds: str, loss: str, report: Report) -> None:
+        """`holds` and `loss` are for messages: what the file keeps, and what goes on without it, and how."""
+        self.path = path
+        self._schema, self._version = schema, version
+        self._holds, self._loss = holds, loss
+        self._report = report
+        self.connection: sqlite3.Connection | None = None
+        self._failing = False
+        self._skip = False
+
+    def load(self, read: Callable[[sqlite3.Connection], Content], empty: Content) -> Content:
+        """Open the file and `read` it; one that is damaged is put aside. `empty` where there is nothing."""
+        for _attempt in range(2):
+            try:
+                self.connection = self._opened()
+                with _damage_if_wrong():
+                    return read(self.connection)
+            except sqlite3.Error as error:
+                self._close_quietly()
+                if not _is_damage(error):
+                    self._failed(error)
+                    return empty
+                self._put_aside(error)
+        return empty
+
+    def write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Carry out a statement for each row; it takes effect for others with commit()."""
+        if self.connection is not None and not self.connection.in_transaction:
+            self._execute("BEGIN IMMEDIATE")
+        self._execute(statement, rows)
+
+    def commit(self) -> None:
+        """Make what was written survive the process."""
+        self._skip = False
+        if self.connection is not None and self.connection.in_transaction:
+            self._execute("COMMIT")
+        if self.connection is not None and self.connection.in_transaction:
+            with suppress(sqlite3.Error):
+                self.connection.rollback()
+
+    def close(self) -> None:
+        self.commit()
+        self._close_quietly()
+
+    def _execute(self, statement: str, rows: Iterable[tuple[Any, ...]] | None = None) -> None:
+        if self.connection is None or self._skip:
+            return
+        try:
+            if rows is None:
+                self.connection.execute(statement)
+            else:
+                self.connection.executemany(statement, rows)
+        except sqlite3.Error as error:
+            self._skip = True  # the rest of this transaction would only wait and fail too
+            if not _is_damage(error):
+                self._failed(error)
+                return
+            self._close_quietly()
+            self._put_aside(error)
+            with suppress(sqlite3.Error):
+                self.connection = self._opened()
+            return
+        if statement == "COMMIT" and self._failing:
+            self._failing = False
+            self._report(f"{self.path} can be written again", False)
+
+    def _opened(self) -> sqlite3.Connection:
+        path = ":memory:" if self.path is None else str(self.path)
+        database = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
+        try:
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, self._version):
+                text = f"version {version}, this program writes {self._version}: file is not a database"
+                raise sqlite3.DatabaseError(text)
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            if version == 0:
+                script = f"BEGIN IMMEDIATE; {self._schema} PRAGMA user_version = {self._version}; COMMIT;"
+                database.executescript(script)
+                if self.path is not None:
+                    os.chmod(self.path, 0o640)
+            verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(f"malformed: {verdict}")
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _failed(self, error: sqlite3.Error) -> None:
+        if not self._failing:
+            self._failing = True
+            self._report(
+                f"cannot keep {self._holds} in {self.path} ({error}); {self._loss}: "
+                "make room there, and let the watcher's user write",
+                True,
+            )
+
+    def _put_aside(self, error: sqlite3.Error) -> None:
+        if self.path is None:
+            return
+        aside = self.path.with_name(f"{self.path.name}.corrupt")
+        try:
+            os.replace(self.path, aside)
+        except OSError as problem:
+            self._report(f"{self.path} is damaged ({error}) and cannot be put aside ({problem.strerror})", True)
+            return
+        for ending in ("-wal", "-shm"):
+            with suppress(OSError):
+                os.unlink(f"{self.path}{ending}")
+        self._report(f"{self.path} is damaged ({error}) and was put aside as {aside}; {self._holds} begin anew", True)
+
+    def _close_quietly(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+
+def opened_read_only(path: Path) -> sqlite3.Connection:
+    """The file for a look by somebody else; its owner may be at work. Raises sqlite3.Error."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
+
+
+@contextmanager
+def _damage_if_wrong() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
+        raise sqlite3.DatabaseError(f"malformed: {error}") from None
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    text = str(error)
+    return any(words in text for words in ("malformed", "not a database", "no such table", "no such column"))
