@@ -22,7 +22,9 @@ OTHERS = [
 
 def opened(directory: Path, said: list[str] | None = None) -> History:
     told = [] if said is None else said
-    return History(directory / FILE, report=lambda text, problem: told.append(text))
+    history = History(directory / FILE, report=lambda text, problem: told.append(text))
+    history.open()
+    return history
 
 
 @pytest.mark.feature("D5")
@@ -98,6 +100,7 @@ def test_a_place_that_cannot_be_written_is_said_once(tmp_path: Path) -> None:
 
 def test_without_a_path_it_is_in_memory() -> None:
     history = History(None, report=lambda text, problem: None)
+    history.open()
     history.add([BLOCK], NOW, 0)
     assert history.earlier(BLOCK, 0) == 1
     history.close()

@@ -421,6 +421,7 @@ def test_what_is_taken_on_trust_counts_with_what_can_be_forged() -> None:
 @pytest.mark.feature("D5", "F8")
 def test_an_offender_that_comes_back_is_blocked_for_longer_until_it_is_forgotten() -> None:
     history = History(None, report=lambda text, problem: None)
+    history.open()
     setup = Setup(config=replace(Config.default(), escalation=Escalation(factor=2, max=4 * 3600, memory=86_400)))
     setup.pipeline = Pipeline(setup.config, setup.rules, setup.recorder, history=history)
     found = []

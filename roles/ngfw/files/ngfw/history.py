@@ -39,6 +39,9 @@ class History:
         loss = "blocking goes on, but repeat offenders are not known after a restart"
         self._database = Database(path, _SCHEMA, VERSION, holds="earlier blocks", loss=loss, report=report)
         self._since_pruning = _PRUNE_AFTER
+
+    def open(self) -> None:
+        """Begin; before this nothing is known."""
         self._database.load(_read, None)
 
     def earlier(self, block: Block, since: float) -> int:

@@ -72,6 +72,7 @@ def replay(
     recorder = Recorder()
     recorder.guard_by(whitelist=config.whitelist, protected=SPECIAL)
     history = History(None, report=lambda text, problem: report(text))
+    history.open()
     pipeline = Pipeline(
         config,
         rules,

@@ -149,6 +149,7 @@ class Service:
     # -- start and stop
 
     def _start(self) -> None:
+        self._history.open()
         for warning in self._enforcement.prepare():
             self._journal.say(warning, level="WARNING")
         self._pipeline.own = self._enforcement.own()
