@@ -74,7 +74,7 @@ def test_normalise_writes_each_once_and_merges_nothing(
 
 
 def test_normalise_refuses_what_is_no_list_of_addresses() -> None:
-    with pytest.raises(AnsibleFilterError, match="'203.0.113.7' is not a list"):
+    with pytest.raises(AnsibleFilterError, match=r"'203\.0\.113\.7' is not a list"):
         cidr_normalise("203.0.113.7")
     with pytest.raises(AnsibleFilterError, match=r"'203\.0\.113\.777'"):
         cidr_normalise(["203.0.113.777"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -187,6 +186,8 @@ def retry_after(reply: Reply, now: float) -> float | None:
         return None
     if re.fullmatch(r"[0-9]{1,9}", value):
         return float(value)
+    from email.utils import parsedate_to_datetime  # a start of the watcher does not wait for it
+
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)
     except (ValueError, TypeError, OverflowError, IndexError):
