@@ -42,6 +42,17 @@ MASKED = (
     "systemd-binfmt.service systemd-modules-load.service systemd-sysctl.service proc-sys-fs-binfmt_misc.automount "
     "apt-daily.timer apt-daily-upgrade.timer console-getty.service getty.target"
 )
+# Keys of the host: none come with the image.
+KEYS = "[Service]\\nExecStartPre=\\nExecStartPre=ssh-keygen -A\\nExecStartPre=sshd -t\\n"
+# Waits in the place of a program that sets up the network: what has to be there before the network has its turn.
+WIRING = "lab-network.service"
+NETWORK = (
+    "[Unit]\\nDefaultDependencies=no\\nWants=network-pre.target\\nAfter=network-pre.target\\n"
+    "Before=network.target network-online.target\\n"
+    "[Service]\\nType=oneshot\\nRemainAfterExit=yes\\n"
+    'ExecStart=/bin/sh -c "until grep -q 1 /sys/class/net/eth1/carrier; do sleep 0.05; done 2>/dev/null"\\n'
+    "[Install]\\nWantedBy=network.target network-online.target multi-user.target\\n"
+)
 # The first range that the machine itself does not know is taken.
 MANAGEMENT = ("10.231.1.0/24", "172.29.231.0/24", "192.168.231.0/24")
 ATTACK = ("198.51.100.0/24", "203.0.113.0/24", "192.0.2.0/24")
@@ -106,12 +117,10 @@ def podman_argv(*argv: str) -> list[str]:
 def image(suite: str) -> str:
     """The name of the image of a bare host, which is built where it is missing."""
     sources = apt_sources(suite)
-    keys = (
-        "[Service]\\nExecStartPre=\\nExecStartPre=ssh-keygen -A\\nExecStartPre=sshd -t\\n"  # none come with the image
-    )
     hook = (
         f'chroot "$1" systemctl --quiet mask {MASKED} && cd "$1/etc" && rm -f ssh/ssh_host_* '
-        f"&& mkdir -p systemd/system/ssh.service.d && printf '{keys}' >systemd/system/ssh.service.d/keys.conf"
+        f"&& mkdir -p systemd/system/ssh.service.d && printf '{KEYS}' >systemd/system/ssh.service.d/keys.conf "
+        f"&& printf '{NETWORK}' >systemd/system/{WIRING} && chroot .. systemctl --quiet enable {WIRING}"
     )
     fast = ['--aptopt=Acquire::Languages "none"', "--dpkgopt=force-unsafe-io"]  # also for what is installed later
     build = ["mmdebstrap", "--variant=minbase", *fast, f"--include={PACKAGES}", f"--customize-hook={hook}", suite]
@@ -276,7 +285,11 @@ class Lab:
         run(["ip", "-n", self.prefix, "link", "set", "uplink", "master", "management", "up"])
 
     def wire(self, host: str) -> None:
-        """Gives a container that has just started its interfaces: eth0 for management, eth1 for attacks."""
+        """Gives a container that boots its interfaces, when its network's turn has come.
+
+        eth0 is for management, eth1 for attacks.
+        """
+        self._wait(f"the turn of {host}'s network", lambda: self._state(host, WIRING) == "activating")
         plan = json.loads((self.directory / "plan.json").read_text())
         addresses = plan["hosts"][host]
         pid = podman("inspect", "--format", "{{.State.Pid}}", f"{self.prefix}-{host}").strip()
@@ -341,6 +354,9 @@ class Lab:
         self.inventory.write_text(json.dumps(inventory, indent=1) + "\n")
         for host in hosts:
             self._wait(f"SSH on {host}", lambda host=host: self._answers(host))
+
+    def _state(self, host: str, unit: str) -> str:
+        return self.exec(host, ["systemctl", "is-active", unit], check=False).strip()
 
     def _booted(self, host: str) -> bool:
         return self.exec(host, ["systemctl", "is-system-running"], check=False).strip() in ("running", "degraded")
