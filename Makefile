@@ -47,7 +47,7 @@ $(1)/bin/python -m pip --disable-pip-version-check install --progress-bar off --
 endef
 
 MOLECULE_STEPS := destroy create converge idempotence verify destroy
-SCENARIOS := default
+SCENARIOS := default fleet
 
 .PHONY: help demo test lint format unit kernel sanity molecule molecule-all bench features clean root
 

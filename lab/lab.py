@@ -463,6 +463,8 @@ def main() -> int:
     execute.add_argument("argv", nargs=argparse.REMAINDER)
     reboot = commands.add_parser("reboot", help="restart a host with an empty network namespace")
     reboot.add_argument("host")
+    for step, what in (("pause", "freeze a host, which then answers nobody"), ("unpause", "let it go on")):
+        commands.add_parser(step, help=what).add_argument("host")
     commands.add_parser("inventory", help="print the path of the inventory")
     arguments = parser.parse_args()
     stop_on_signals()
@@ -477,6 +479,8 @@ def main() -> int:
             return subprocess.call(lab.exec_argv(arguments.host, argv))
         elif arguments.command == "reboot":
             lab.reboot(arguments.host)
+        elif arguments.command in ("pause", "unpause"):
+            podman(arguments.command, f"{lab.prefix}-{arguments.host}")
         else:
             print(lab.inventory)
     except LabError as error:

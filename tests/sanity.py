@@ -13,29 +13,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import ansible_test
+from collection import install
 from results import Outcome, add
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / ".cache" / "sanity"
-
-
-def install(work: Path) -> Path:
-    """From the files that git knows or would add, so that nothing else that lies about in the checkout goes in."""
-    source = work / "source"
-    listed = subprocess.check_output(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, text=True
-    )
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).exists():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, source / name, follow_symlinks=False)
-    galaxy = ["ansible-galaxy", "collection"]
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(work)}
-    subprocess.check_call([*galaxy, "build", "--output-path", str(work), str(source)], env=environment)
-    (archive,) = work.glob("*.tar.gz")
-    install = [*galaxy, "install", "--no-deps", "--offline", "-p", str(work), str(archive)]
-    subprocess.check_call(install, env=environment, stdout=subprocess.DEVNULL)
-    return work / "ansible_collections" / "reflex" / "ngfw"
 
 
 def prepare_home() -> Path:
