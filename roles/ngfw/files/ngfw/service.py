@@ -12,30 +12,28 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from . import VERSION, expiry
+from . import VERSION
+from .blocks import Blocks
 from .config import Config
 from .console import Console, NoState
-from .decision import Lift
-from .endings import Endings
 from .enforcement import Enforcement, Rehearsal
-from .events.tail import Source, Tail
 from .exporter import Exporter
-from .firewall.entry import Block, Entry
+from .firewall.entry import Block
 from .firewall.errors import FirewallError
 from .healing import Healing
 from .history import FILE as HISTORY
 from .history import History
-from .journal import ALERTS_JSON, Journal
+from .intel.mailbox import Answer
+from .journal import Journal
 from .loop import Loop
 from .metrics import Metrics
 from .notify import Notifier
-from .pipeline import Pipeline
+from .pipeline import Batch, Pipeline
+from .reader import Reader
 from .reputation import Reputation
 from .rules.load import RuleSet
-from .saver import Saver
-from .state import IN_FORCE, SETS, State
+from .state import State
 from .surge import HIGH_ALERT, MEANING
 from .surroundings import Surroundings
 from .transaction import Transaction
@@ -44,15 +42,7 @@ from .yamlfile import ConfigError
 
 STATUS_FILE = "status.json"
 
-STEP_BYTES = 1 << 20
-"""The most that is read, decided and committed in one go."""
-
-RECALL_BYTES = 8 << 20
-"""The most that is read again of all logs together, so that thresholds go on counting after a restart."""
-
 _STATUS_SECONDS = 1.0
-_CATCH_UP_SECONDS = 0.5
-_CURSOR_SECONDS = 1.0
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 _FIXED = ("chain", "families", "hooks", "state_directory", "log_directory", "dry_run", "metrics")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -92,13 +82,18 @@ class Service:
         )
         directory = Path(self._config.state_directory)
         self._history = History(None if self._dry_run else directory / HISTORY, report=self._say)
-        self._endings = Endings(
+        self._reader = Reader(self._loop, self._state, self._config, report=self._warn)
+        self._blocks = Blocks(
+            self._loop,
             self._enforcement,
+            self._state,
+            self._journal,
             self._metrics,
-            journal=self._note,
+            self._history,
+            note=self._note,
+            changed=self._touch_status,
+            failed=self._error,
             clock=clock,
-            dry_run=self._dry_run,
-            forgiven=self._history.forgive,
         )
         self._reputation = Reputation(
             self._loop, None if dry_run else directory, self._metrics.intel_lookups, report=self._say
@@ -106,7 +101,6 @@ class Service:
         self._surroundings = Surroundings(self._loop, self._moved)
         self._healing = Healing(self._loop, self._enforcement.repair, healed=self._healed, failed=self._error)
         self._exporter = Exporter(self._loop, self._metrics, failed=self._warn)
-        self._saver = Saver(self._loop, self._prepare_save, in_child=self._state.unlock, failed=self._error)
         self._transaction = Transaction(
             self._state,
             self._journal,
@@ -114,21 +108,16 @@ class Service:
             self._enforcement.block,
             dry_run=self._dry_run,
             clock=clock,
-            on_entries=self._entered,
-            lifted=self._endings.unseen,
+            on_entries=self._blocks.entered,
+            lifted=self._blocks.unseen,
             offended=self._offended,
             after=after,
         )
         self._pipeline = self._new_pipeline()
-        self._tail: Tail | None = None
-        self._watched = -1
         self._attempts = 0
         self._modes: frozenset[str] = frozenset()
-        self._cursor_at = 0.0
-        self._cursor_due = False
         self._status_at = 0.0
         self._started_at = clock()
-        self._caught_up = False
 
     def run(self) -> None:
         """Watch until SIGTERM or SIGINT. Raises StateError or FirewallError if it cannot begin."""
@@ -157,15 +146,9 @@ class Service:
             self._journal.say("finished the batch that the last run had begun")
         self._reputation.adopt(self._config.intel, self._rules)
         self._reputation.recover(self._state.lookups())
-        positions = self._state.positions()
-        self._tail = self._open_tail(positions)
-        if positions is None:
-            self._move_cursor()  # a kill from here on must not make the next start skip to the end again
-        self._recall()
-        # New offenders come first: what has ended meanwhile is told when they are blocked.
-        self._loop.after("catch up", _CATCH_UP_SECONDS, self._catch_up)
+        self._reader.open(self._state.positions())
+        self._pipeline.recall(self._reader.before())
         self._arm_alarm()
-        self._saver.changed()
         if self._notifier.watchdog_seconds is not None:
             self._watchdog(self._notifier.watchdog_seconds)
         mode = " (dry run)" if self._dry_run else ""
@@ -180,50 +163,15 @@ class Service:
         if not len(self._rules):
             self._warn(f"no rule is enabled in {self._config.rules_directory}, so nothing will be blocked; add one")
 
-    def _open_tail(self, positions: dict[str, Any] | None) -> Tail:
-        sources = [Source(source.path, source.format) for source in self._config.sources]
-        tail = Tail(sources, positions, self._config.start_at, report=self._warn)
-        self._loop.cancel("poll")
-        self._listen(tail)
-        return tail
-
-    def _listen(self, tail: Tail) -> None:
-        """Be woken by the tail's descriptor, or by a timer where it has none (any more)."""
-        descriptor = tail.fileno()
-        if descriptor != self._watched:
-            self._unlisten()
-            if descriptor >= 0:
-                self._loop.watch(descriptor, tail.drain_events)
-                self._watched = descriptor
-        if descriptor < 0 and not self._loop.has_timer("poll"):
-            high_alert = HIGH_ALERT in self._modes
-            interval = self._config.high_alert.poll_interval if high_alert else self._config.poll_interval
-            self._loop.after("poll", min(interval, self._config.poll_interval), _nothing)
-
-    def _unlisten(self) -> None:
-        if self._watched >= 0:
-            self._loop.unwatch(self._watched)
-            self._watched = -1
-
-    def _close_tail(self) -> None:
-        if self._tail is not None:
-            self._unlisten()
-            self._tail.close()
-            self._tail = None
-
     def _stop(self) -> None:
         self._notifier.stopping()
-        if self._tail is not None:
+        if self._reader.is_open:
             if not self._transaction.unfinished:
-                self._move_cursor()
-            if not self._caught_up:
-                self._catch_up()
-            if self._config.on_stop == "flush" and not self._dry_run:
-                self._flush()
-            self._saver.finish()
+                self._reader.move()
+            self._blocks.stop(flush=self._config.on_stop == "flush")
             self._write_status()
             self._journal.say("stopped")
-        self._close_tail()
+        self._reader.close()
         self._reputation.close()
         self._history.close()
         self._surroundings.close()
@@ -231,14 +179,6 @@ class Service:
         self._enforcement.close()
         self._journal.close()
         self._state.unlock()
-
-    def _flush(self) -> None:
-        try:
-            lifted = self._enforcement.lift_own()
-        except FirewallError as error:
-            self._error(f"on_stop: flush failed: {error}")
-            return
-        self._endings.lifted(lifted, "on_stop: flush", forgiven=False)
 
     # -- one step of work
 
@@ -248,54 +188,36 @@ class Service:
             if not self._loop.has_timer("retry"):
                 self._finish()
             return not self._transaction.unfinished
-        tail = self._tail
-        if tail is None:
-            return False
-        if self._answer(tail):
+        answers = self._reputation.answers()
+        if answers:
+            self._answer(answers)
             return True
-        chunks = tail.read(STEP_BYTES)
+        chunks = self._reader.read()
         if not chunks:
-            self._listen(tail)
             return False
         batch = self._pipeline.process(chunks, now=self._clock())
         if batch.has_effect:
-            self._transaction.begin(batch, tail.positions())
-            self._finish()
-            self._follow_modes()
+            self._carry_out(batch)
         else:
-            self._cursor_due = True
-            if time.monotonic() - self._cursor_at >= _CURSOR_SECONDS:
-                self._move_cursor()
+            self._reader.passed()
         self._touch_status()
         return True
 
-    def _answer(self, tail: Tail) -> bool:
-        """Let the answers that have come take effect; False if there are none."""
-        answers = self._reputation.answers()
-        if not answers:
-            return False
+    def _answer(self, answers: list[Answer]) -> None:
+        """Let answers of providers take effect."""
         batch, lifts = self._pipeline.answered(answers, now=self._clock())
         for lift in lifts:
-            self._lift(lift)
+            self._blocks.lift(lift)
         if batch.has_effect:
-            self._transaction.begin(batch, tail.positions())
-            self._finish()
-            self._follow_modes()
+            self._carry_out(batch)
         else:
             self._reputation.settled()
         self._touch_status()
-        return True
 
-    def _lift(self, lift: Lift) -> None:
-        if not self._caught_up:
-            self._catch_up()
-        try:
-            lifted = self._enforcement.lift(lift.block)
-        except FirewallError as error:
-            self._error(f"{lift.block.network} was found clean, but cannot be unblocked: {error}")
-            return
-        self._endings.lifted(lifted, lift.reason)
-        self._changed()
+    def _carry_out(self, batch: Batch) -> None:
+        self._transaction.begin(batch, self._reader.positions())
+        self._finish()
+        self._follow_modes()
 
     def _finish(self) -> None:
         try:
@@ -313,9 +235,9 @@ class Service:
             self._journal.say("the kernel takes blocks again")
         self._reputation.settled()
         # Once more within a second: by then what hangs on answers is in the desk's own file.
-        self._cursor_at, self._cursor_due = time.monotonic(), self._transaction.hanging
+        self._reader.committed(again=self._transaction.hanging)
         self._healing.written()
-        self._arm_endings()
+        self._blocks.arm()
 
     def _follow_modes(self) -> None:
         """Say when many new blocks switch something on, and when it is over, also by silence."""
@@ -325,46 +247,19 @@ class Service:
         for name in sorted(self._modes - modes.keys()):
             self._journal.say(f"{name} is off again")
         self._modes = frozenset(modes)
+        config = self._config
+        self._reader.poll_every(config.high_alert.poll_interval if HIGH_ALERT in modes else config.poll_interval)
         if modes:
             self._loop.after("modes", min(modes.values()), self._follow_modes)
 
     def _offended(self, blocks: Iterable[Block], at: float) -> None:
         self._history.add(blocks, at, self._clock() - self._config.escalation.memory)
 
-    def _entered(self, entries: Iterable[Entry]) -> None:
-        self._endings.add(entries)
-        self._saver.changed()
-
-    def _move_cursor(self) -> None:
-        """Keep how far was read, where no line had an effect; lines read twice after a kill have none either."""
-        if self._tail is None:
-            return
-        try:
-            self._state.move(self._tail.positions())
-        except OSError:
-            return  # the next batch with an effect reports it
-        self._cursor_at, self._cursor_due = time.monotonic(), False
-
-    # -- timers
-
-    def _arm_endings(self) -> None:
-        moment = self._endings.next()
-        if moment is None:
-            self._loop.cancel("endings")
-        else:
-            self._loop.after("endings", moment - self._clock() + 0.01, self._expire)
-
-    def _expire(self) -> None:
-        try:
-            self._endings.expire()
-        except FirewallError as error:
-            self._error(f"cannot see which blocks have ended: {error}")
-        self._arm_endings()
-        self._touch_status()
-
     def _note(self, lines: list[Lines]) -> None:
-        if self._tail is not None:
-            self._transaction.note(lines, self._tail.positions())
+        if self._reader.is_open:
+            self._transaction.note(lines, self._reader.positions())
+
+    # -- what others do
 
     def _arm_alarm(self) -> None:
         """From now on repair the chain when somebody else flushes it, and follow what other writers do."""
@@ -378,24 +273,10 @@ class Service:
             self._surroundings.watch()
         except OSError as error:
             self._warn(f"changes of the host's addresses are noticed at the next reload only ({error.strerror})")
-        if isinstance(self._enforcement, Enforcement):
-            try:
-                self._loop.watch(self._enforcement.watch_others(), self._follow_others)
-            except OSError as error:
-                self._warn(f"blocks lifted by others are noticed late ({error.strerror}); see fs.inotify in sysctl")
-
-    def _follow_others(self) -> None:
-        if not isinstance(self._enforcement, Enforcement) or not self._enforcement.others_wrote():
-            return
-        if not self._caught_up:
-            self._catch_up()
-            return
         try:
-            self._endings.compare()
-        except FirewallError as error:
-            self._error(f"cannot see what others changed: {error}")
-        self._arm_endings()
-        self._changed()
+            self._blocks.start()
+        except OSError as error:
+            self._warn(f"blocks lifted by others are noticed late ({error.strerror}); see fs.inotify in sysctl")
 
     def _moved(self) -> None:
         """The host has other addresses, gateways or resolvers than before."""
@@ -409,49 +290,7 @@ class Service:
     def _healed(self) -> None:
         self._metrics.heals += 1
         self._warn("somebody changed our rules or their place; they are as they should be again")
-        self._changed()
-
-    # -- for the next start and the next boot
-
-    def _changed(self) -> None:
-        self._saver.changed()
-        self._touch_status()
-
-    def _prepare_save(self) -> Callable[[], None]:
-        """What the child has to write; what can change meanwhile is taken now."""
-        enforcement = self._enforcement
-        if not isinstance(enforcement, Enforcement):
-            return _nothing
-        if not self._caught_up:
-            self._catch_up()
-        entries, mark = self._endings.entries(), self._journal.mark(ALERTS_JSON)
-
-        def save() -> None:
-            enforcement.save(self._state.directory / SETS)
-            self._state.keep(IN_FORCE, expiry.encode(entries, mark))
-
-        return save
-
-    def _catch_up(self) -> None:
-        """Know again which blocks were in force when the last run ended, and journal the end of those that are not."""
-        self._loop.cancel("catch up")
-        self._caught_up = True
-        try:
-            if not self._dry_run:
-                self._remember()
-            self._endings.compare()
-        except FirewallError as error:
-            self._error(f"cannot see which blocks have ended: {error}")
-        self._arm_endings()
-        self._touch_status()
-
-    def _remember(self) -> None:
-        kept = self._state.load(IN_FORCE, expiry.decode)
-        if kept is not None:
-            entries, mark = kept
-            if mark is not None:
-                entries = expiry.follow(entries, self._journal.after(ALERTS_JSON, mark))
-            self._endings.add(entry for entry in entries if self._endings.get(entry.block) is None)
+        self._blocks.touch()
 
     def _watchdog(self, seconds: float) -> None:
         self._notifier.watchdog()
@@ -478,8 +317,6 @@ class Service:
         if fixed:
             self._warn(f"changes of {', '.join(fixed)} take effect at the next restart only")
         config = replace(config, **{name: getattr(self._config, name) for name in fixed})
-        sources = config.sources
-        moved = (sources, config.poll_interval) != (self._config.sources, self._config.poll_interval)
         self._config, self._rules = config, rules
         try:
             for warning in self._enforcement.adopt(config):
@@ -489,11 +326,8 @@ class Service:
         self._reputation.adopt(config.intel, rules)
         self._pipeline = self._new_pipeline()
         self._pipeline.own = self._enforcement.own()
-        if moved and self._tail is not None:
-            positions = self._tail.positions()
-            self._close_tail()
-            self._tail = self._open_tail(positions)
-        self._recall()
+        self._reader.adopt(config)
+        self._pipeline.recall(self._reader.before())
         self._journal.say(f"reloaded: {len(rules)} rules")
         self._warn_without_rules()
 
@@ -509,11 +343,6 @@ class Service:
             report=self._warn,
         )
 
-    def _recall(self) -> None:
-        """Let the thresholds count again what stands in the logs before the cursor."""
-        if self._tail is not None:
-            self._pipeline.recall(self._tail.before(RECALL_BYTES))
-
     # -- reports
 
     def _touch_status(self) -> None:
@@ -524,11 +353,11 @@ class Service:
         """Write the counters for `ngfw status`, at most once a second and only after something happened."""
         self._loop.cancel("status")
         self._status_at = time.monotonic()
-        if self._cursor_due and not self._transaction.unfinished:
-            self._move_cursor()
+        if not self._transaction.unfinished:
+            self._reader.move_if_due()
         with suppress(FirewallError):  # the last number stays
             self._metrics.active_blocks = self._enforcement.active()
-        self._metrics.source_lag_bytes = 0 if self._tail is None else self._tail.lag()
+        self._metrics.source_lag_bytes = self._reader.lag()
         status = {
             "version": VERSION,
             "pid": os.getpid(),
