@@ -9,7 +9,7 @@ import time
 
 import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall import ipset
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network, to_key
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import Network, parse_network, to_key
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import KernelError, SetMissing
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.ipset import IpSets
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netlink import NETFILTER
@@ -82,15 +82,19 @@ def test_many_entries_take_many_messages(sets):
     assert {entry.network for entry in sets.entries("test")} == set(networks[1500:])
 
 
-def test_an_entry_is_added_only_if_it_is_absent(sets):
+def test_entries_are_added_only_if_they_are_absent(sets):
     sets.create("test", "ipv4")
+    networks = [Network((0xC6120000 + number).to_bytes(4, "big"), 32) for number in range(1000)]
 
-    assert sets.add_absent("test", NETWORKS[0], 600, "one")
-    assert not sets.add_absent("test", NETWORKS[0], 60, "two")
+    assert sets.add_absent("test", []) == []
+    assert all(sets.add_absent("test", [(network, 600, "one") for network in networks[::3]]))
+    added = sets.add_absent("test", [(network, 60, "two") for network in networks])
 
-    (entry,) = sets.entries("test")
-    assert entry.comment == "one"
-    assert entry.timeout > 590
+    assert added == [number % 3 != 0 for number in range(1000)]
+    found = {entry.network: (entry.comment, entry.timeout > 60) for entry in sets.entries("test")}
+    assert found == {network: ("two", False) if new else ("one", True) for network, new in zip(networks, added)}
+    assert sets.matches("test", networks[0])  # each question still gets its own answer
+    assert not sets.matches("test", parse_network("192.0.2.1"))
 
 
 def test_adding_again_sets_time_and_comment_anew_and_keeps_the_counters(lab, firewall, block):
@@ -134,7 +138,7 @@ def test_sets_that_are_not_there(sets):
         lambda: sets.members("none"),
         lambda: sets.flush("none"),
         lambda: sets.add("none", [(NETWORKS[0], 0, "")]),
-        lambda: sets.add_absent("none", NETWORKS[0], 0, ""),
+        lambda: sets.add_absent("none", [(NETWORKS[0], 0, "")]),
         lambda: sets.delete("none", NETWORKS),
     ):
         with pytest.raises(SetMissing, match="the set none: it does not exist any more"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple
 
@@ -47,8 +48,13 @@ class Network(NamedTuple):
         return self if prefix >= self.prefix else Network(mask(self.packed, prefix), prefix)
 
     def __str__(self) -> str:
-        text = inet_ntop(AF_INET if len(self.packed) == 4 else AF_INET6, self.packed)
-        return text if self.is_host else f"{text}/{self.prefix}"
+        return _written(self.packed, self.prefix)
+
+
+@lru_cache(maxsize=4096)
+def _written(packed: bytes, prefix: int) -> str:
+    text = inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
+    return text if prefix == len(packed) * 8 else f"{text}/{prefix}"
 
 
 Key = bytes

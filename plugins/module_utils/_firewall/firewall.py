@@ -24,7 +24,7 @@ from .netset import Netset
 from .plan import Planner
 from .result import Refusal, Result
 from .runner import Runner, SystemRunner
-from .state import State, as_entry
+from .state import Entries, State, as_entry
 
 RUN_DIRECTORY = Path("/run/ngfw")
 
@@ -370,11 +370,16 @@ class Firewall:
     def _claim_again(self, planner: Planner) -> None:
         """Blocks that the mirror holds, but that somebody lifted beside the lock, are new ones."""
         result, already = planner.result, planner.result.already
+        specs = [block_set(self._chain, block) for block in already]
+        wanted: dict[SetSpec, Entries] = {}
+        for spec, block in zip(specs, already):
+            wanted.setdefault(spec, {})[block.network] = planner.fresh(block)
+        added = {spec: self._kernel.claim(spec, entries, planner.now) for spec, entries in wanted.items()}
         result.already = []
-        for block in already:
-            held = planner.fresh(block)
-            if self._kernel.claim(block_set(self._chain, block), block.network, held, planner.now):
-                result.blocked.append(Entry(block, self._origin, planner.now, held.expires_at))
+        for spec, block in zip(specs, already):
+            if block.network in added[spec]:
+                end = wanted[spec][block.network].expires_at
+                result.blocked.append(Entry(block, self._origin, planner.now, end))
                 result.changed = True
             else:
                 result.already.append(block)

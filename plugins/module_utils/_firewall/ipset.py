@@ -139,29 +139,18 @@ class IpSets:
 
         Returns the entries that the kernel refused; all others are in.
         """
-        comments: dict[str, bytes] = {}
-        encoded = []
-        networks = []
-        for network, timeout, comment in entries:
-            tail = comments.get(comment)
-            if tail is None:
-                tail = comments[comment] = attribute(_COMMENT, comment.encode() + b"\0") if comment else b""
-            networks.append(network)
-            encoded.append(_address(network) + _TIMEOUT_HEAD + _U32.pack(timeout) + tail)
-        return self._each(_ADD, name, networks, encoded)
+        wanted = list(entries)
+        return self._each(_ADD, name, [network for network, _timeout, _comment in wanted], list(_encoded(wanted)))
 
-    def add_absent(self, name: str, network: Network, timeout: int, comment: str) -> bool:
-        """Add one entry if it is not there; whether it was added."""
-        entry = _address(network) + _TIMEOUT_HEAD + _U32.pack(timeout)
-        entry += attribute(_COMMENT, comment.encode() + b"\0") if comment else b""
-        body = _GENERIC + _PROTOCOL_SIX + attribute(_SETNAME, name.encode() + b"\0") + attribute(_DATA | NESTED, entry)
-        try:
-            self._socket().execute(_SUBSYSTEM | _ADD, body, EXCL)
-        except NetlinkError as error:
-            if error.errno == _IS_THERE:
-                return False
-            raise _explained(error, f"change the set {name}") from None
-        return True
+    def add_absent(self, name: str, entries: Iterable[tuple[Network, int, str]]) -> list[bool]:
+        """Add those entries that are not there; for each whether it was added."""
+        head = _GENERIC + _PROTOCOL_SIX + attribute(_SETNAME, name.encode() + b"\0")
+        bodies = [head + attribute(_DATA | NESTED, entry) for entry in _encoded(entries)]
+        numbers = self._socket().execute_each(_SUBSYSTEM | _ADD, bodies, EXCL)
+        failed = next((number for number in numbers if number not in (0, _IS_THERE)), 0)
+        if failed:
+            raise _explained(NetlinkError(failed), f"change the set {name}")
+        return [number == 0 for number in numbers]
 
     def matches(self, name: str, network: Network) -> bool:
         """Whether the set matches: it holds the network itself or, if that is a host, a network around it."""
@@ -275,6 +264,15 @@ _ERROR_HEADER = 4  # nfgenmsg, in front of the echoed attributes
 def _address(network: Network) -> bytes:
     packed, prefix = network
     return (_IPV4_HEAD if len(packed) == 4 else _IPV6_HEAD) + packed + _CIDRS[prefix]
+
+
+def _encoded(entries: Iterable[tuple[Network, int, str]]) -> Iterator[bytes]:
+    comments: dict[str, bytes] = {}
+    for network, timeout, comment in entries:
+        tail = comments.get(comment)
+        if tail is None:
+            tail = comments[comment] = attribute(_COMMENT, comment.encode() + b"\0") if comment else b""
+        yield _address(network) + _TIMEOUT_HEAD + _U32.pack(timeout) + tail
 
 
 def _failed_line(error: NetlinkError) -> int:

@@ -80,16 +80,16 @@ class Kernel:
         }
         return state, lost
 
-    def claim(self, spec: SetSpec, network: Network, held: Held, now: float) -> bool:
-        """Add an entry that the mirror believes to be there, if it is not; whether it was added.
+    def claim(self, spec: SetSpec, entries: Entries, now: float) -> set[Network]:
+        """Add the entries, which the mirror believes to be there, that are not; returns those that were added.
 
         Tools such as `ipset del` leave no trace in the lock's generation. SetMissing if the whole set is gone.
         """
-        ((network, timeout, comment),) = _timed({network: held}, now)
-        added = self._sets.add_absent(spec.name, network, timeout, comment)
-        if added and self._state is not None:
-            self._state.entries.setdefault(spec.name, {})[network] = held
-        return added
+        added = self._sets.add_absent(spec.name, _timed(entries, now))
+        claimed = {network: held for (network, held), new in zip(entries.items(), added) if new}
+        if claimed and self._state is not None:
+            self._state.entries.setdefault(spec.name, {}).update(claimed)
+        return set(claimed)
 
     def read(self, state: State, names: Iterable[str]) -> None:
         """Add the entries of those of these sets that exist and are not read yet."""

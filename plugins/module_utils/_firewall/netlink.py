@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 ATTRIBUTE = struct.Struct("=HH")  # length, type
@@ -20,6 +20,7 @@ REQUEST, ACK, EXCL, DUMP = 0x1, 0x4, 0x200, 0x300
 NESTED, NETWORK_ORDER = 0x8000, 0x4000
 _TYPE_MASK = 0x3FFF
 _RECEIVE_BYTES = 1 << 17
+_AT_ONCE = 64  # as many answers as the socket surely has room for
 
 NETFILTER = 12  # NETLINK_NETFILTER
 ROUTE = 0  # NETLINK_ROUTE
@@ -53,7 +54,7 @@ def attributes(data: bytes, start: int = 0, end: int | None = None) -> dict[int,
 
 
 class Netlink:
-    """A socket to one protocol; requests are answered in order, one at a time."""
+    """A socket to one protocol; requests are answered in order."""
 
     def __init__(self, protocol: int) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
@@ -69,6 +70,21 @@ class Netlink:
         for _answer in self._exchange(kind, body, REQUEST | ACK | flags):
             pass
 
+    def execute_each(self, kind: int, bodies: Sequence[bytes], flags: int = 0) -> list[int]:
+        """Send requests that change something in a row; for each the number of its error, 0 if it was carried out."""
+        numbers: list[int] = []
+        for start in range(0, len(bodies), _AT_ONCE):
+            part = bodies[start : start + _AT_ONCE]
+            first = self._sequence + 1
+            self._sequence += len(part)
+            self._socket.send(
+                b"".join(self._packed(kind, body, REQUEST | ACK | flags, n) for n, body in enumerate(part, first))
+            )
+            while len(numbers) < start + len(part):
+                answers = self._messages(self._socket.recv(_RECEIVE_BYTES), first)
+                numbers += [-_ERROR.unpack_from(answer)[0] for _kind, answer in answers]
+        return numbers
+
     def query(self, kind: int, body: bytes) -> bytes:
         """The body of the one message that answers a request; raises NetlinkError."""
         return b"".join(self._exchange(kind, body, REQUEST | ACK))
@@ -82,10 +98,9 @@ class Netlink:
 
     def _exchange(self, kind: int, body: bytes, flags: int) -> Iterator[bytes]:
         self._sequence += 1
-        header = HEADER.pack(HEADER.size + len(body), kind, flags, self._sequence, 0)
-        self._socket.send(header + body)
+        self._socket.send(self._packed(kind, body, flags, self._sequence))
         while True:
-            for answer_kind, answer in self._messages(self._socket.recv(_RECEIVE_BYTES)):
+            for answer_kind, answer in self._messages(self._socket.recv(_RECEIVE_BYTES), self._sequence):
                 if answer_kind in (_DONE_TYPE, _ERROR_TYPE):
                     number = -_ERROR.unpack_from(answer)[0] if len(answer) >= 4 else 0
                     if number:
@@ -93,10 +108,16 @@ class Netlink:
                     return
                 yield answer
 
-    def _messages(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+    @staticmethod
+    def _packed(kind: int, body: bytes, flags: int, sequence: int) -> bytes:
+        return HEADER.pack(HEADER.size + len(body), kind, flags, sequence, 0) + body
+
+    @staticmethod
+    def _messages(data: bytes, first: int) -> Iterator[tuple[int, bytes]]:
+        """The messages in `data` from that sequence number on; an older one answers a request that was given up."""
         offset = 0
         while offset + HEADER.size <= len(data):
             size, kind, _flags, sequence, _port = HEADER.unpack_from(data, offset)
-            if sequence == self._sequence:  # an older one answers a request that was given up
+            if sequence >= first:
                 yield kind, data[offset + HEADER.size : offset + size]
             offset += (size + 3) & ~3

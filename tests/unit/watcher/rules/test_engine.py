@@ -33,7 +33,7 @@ def test_a_hit_names_rule_record_time_and_count() -> None:
     run = engine(BRUTE)
     assert run.feed("ssh", SSH, 1) == run.feed("ssh", SSH, 2) == []
     (hit,) = run.feed("ssh", SSH, 3)
-    assert (hit.rule.name, hit.record, hit.time, hit.count) == ("brute", SSH, 3, 3)
+    assert (hit.rule.name, hit.record, hit.time, hit.reached) == ("brute", SSH, 3, 3)
     assert run.feed("ssh", SSH, 4) == []
 
 

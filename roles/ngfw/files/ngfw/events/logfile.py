@@ -12,11 +12,12 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 MAX_LINE = 1 << 20
-"""Bytes of the longest line that is delivered, its newline included; also the most that is read at once."""
+"""Bytes of the longest line that is delivered, its newline included."""
 
 HEAD = 1024
 """Bytes at the start of a file that tell it from another one: EVE and fast.log begin with a time in microseconds."""
 
+_AT_ONCE = 120 << 10  # what is larger costs malloc() new pages each time
 _DISTINCTIVE = 32  # the time, and in EVE the start of the flow id
 _NUL_RUN = re.compile(rb"\0+")
 _BLANK_LINES = re.compile(rb"\n\n+")
@@ -146,7 +147,7 @@ class LogFile:
 
         Raises TruncatedError if the file is another one now; nothing of it has been delivered then.
         """
-        block = os.pread(self._fd, min(limit, MAX_LINE), self._scanned)
+        block = os.pread(self._fd, min(limit, _AT_ONCE), self._scanned)
         # In this order: if the head still stands after the block was read, the block is of the same file.
         if self.head and os.pread(self._fd, len(self.head), 0) != self.head:
             raise TruncatedError

@@ -37,6 +37,7 @@ class Resolution(NamedTuple):
 
 
 _NOBODY = Resolution(None, False)
+_NOTHING: dict[str, Any] = {}
 
 
 def resolve(record: Mapping[str, Any], inside: NetworkSet, trusted_proxies: NetworkSet) -> Resolution:
@@ -97,7 +98,7 @@ def engine_event(record: Mapping[str, Any]) -> bool:
     """
     alert = _object(record, "alert")
     sid = alert.get("signature_id")
-    return alert.get("gid") == 1 and isinstance(sid, int) and sid in _ENGINE_SIDS
+    return isinstance(sid, int) and sid in _ENGINE_SIDS and alert.get("gid") == 1
 
 
 def _initiator(record: Mapping[str, Any], alert: Mapping[str, Any]) -> Network | None:
@@ -164,7 +165,7 @@ def _parsed(text: str) -> Network | None:
 
 def _object(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = record.get(key)
-    return value if isinstance(value, dict) else {}
+    return value if value.__class__ is dict else _NOTHING
 
 
 def _count(value: object) -> int:

@@ -7,9 +7,8 @@ All state is in memory and is rebuilt by feeding the last lines of the log again
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from . import fields
 from .glance import Glance, either
@@ -22,6 +21,7 @@ NetworkOf = Callable[[str], str]
 
 # What rules are indexed by, the most selective first.
 _INDEXED = ("alert.signature_id", "dest_port", "src_port", "alert.severity", "app_proto", "proto")
+_WORTH_AN_INDEX = 4  # asking three rules costs as much as looking one up
 _LONGEST_KEY = 64
 _SCALARS = frozenset((str, int, float, bool))
 # A rule keeps at least this many groups, however many rules count.
@@ -29,14 +29,13 @@ _MIN_GROUPS = 20_000
 _ALL_GROUPS = 400_000
 
 
-@dataclass(frozen=True)
-class Hit:
-    """An event that a rule acts on: the event's time (epoch seconds), and the count that reached the threshold."""
+class Hit(NamedTuple):
+    """An event that a rule acts on: its time (epoch seconds), and the count with which it reached the threshold."""
 
     rule: Rule
     record: Record
     time: float
-    count: int
+    reached: int
 
 
 class _Runner:
@@ -87,13 +86,12 @@ class _Plan:
     def __init__(self, runners: list[_Runner]) -> None:
         self._always: list[_Runner] = []
         indexes: dict[str, dict[Any, list[_Runner]]] = {}
-        for runner in runners:
-            required = runner.rule.expression.required
-            name = next((name for name in _INDEXED if name in required), None)
-            if name is None:
+        names = [next((each for each in _INDEXED if each in runner.rule.expression.required), "") for runner in runners]
+        for runner, name in zip(runners, names):
+            if not name or names.count(name) < _WORTH_AN_INDEX:
                 self._always.append(runner)
                 continue
-            for value in required[name]:
+            for value in runner.rule.expression.required[name]:
                 indexes.setdefault(name, {}).setdefault(value, []).append(runner)
         self._indexes = [(_getter(name), table) for name, table in indexes.items()]
         self.glance = either(runner.rule.expression.glance for runner in runners)
