@@ -168,7 +168,7 @@ demo: root .venv/ready $(LINK) ## two defended hosts, one attacker: alerts, bloc
 
 bench: root .venv/ready $(LINK) ## measurements into bench/results.md and .json
 	echo "==> bench: measurements"
-	$(call packages,$(APT_KERNEL))
+	$(call packages,$(APT_KERNEL) python3-requests)
 	python bench/run.py
 
 features: .venv/ready ## which features the last test runs proved

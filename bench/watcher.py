@@ -25,6 +25,7 @@ FILES = ROOT / "roles" / "ngfw" / "files"
 PYTHON = "/usr/bin/python3"
 ALERTS, PER_SECOND, BURST = 300, 100, 10_000
 MIXED, ONLY_ALERTS = 700_000, 100_000
+FIRST = IPv4Address("203.0.113.0")  # public, as reputation wants it; nothing is sent there
 SET = "NGFW-drop-src4"
 
 RULES = """
@@ -135,7 +136,7 @@ def waited(log: Path, number: int) -> float:
     """Write one alert at its time and look until the kernel has it; seconds."""
     from ngfw.firewall.address import parse_network
 
-    address = str(IPv4Address("198.18.0.0") + number)
+    address = str(FIRST + number)
     network = parse_network(address)
     sets = kernel_sets()
     time.sleep(1 / PER_SECOND)
@@ -150,7 +151,7 @@ def waited(log: Path, number: int) -> float:
 
 def bursts(directory: Path) -> list[tuple[str, float, str, str, str]]:
     took: dict[str, list[float]] = {"restore": [], "watcher": []}
-    text = "".join(alert(str(IPv4Address("198.18.0.0") + number)) for number in range(BURST))
+    text = "".join(alert(str(FIRST + number)) for number in range(BURST))
     for _round in range(3):
         for name, seconds in took.items():
             with subjects(directory)[name]() as log:
@@ -175,13 +176,13 @@ def throughput(directory: Path) -> list[tuple[str, float, str, str, str]]:
     with watcher(directory):
         time.sleep(1.0)
         start = cpu_seconds(watcher.process.pid)
-    other = alert("203.0.113.9").replace('"alert"', '"flow"', 1)
+    other = alert("192.0.2.9").replace('"alert"', '"flow"', 1)
     # An alert of every tenth line; the offenders are a hundred, so that the lines count and not the kernel.
     mixed = [other] * 9 + [None]
     for name, kinds, count, wanted in (("mixed", mixed, MIXED, 350_000), ("alerts", [None], ONLY_ALERTS, 45_000)):
         with watcher(directory, wait=False) as log:
             pass
-        log.write_text("".join(kinds[n % len(kinds)] or alert(f"198.18.0.{n // 10 % 100}") for n in range(count)))
+        log.write_text("".join(kinds[n % len(kinds)] or alert(str(FIRST + n // 10 % 100)) for n in range(count)))
         with watcher(directory, start_at="beginning", wait=False, keep=True) as log:
             process = watcher.process
             until(lambda log=log: lag_of(log) == 0)
@@ -242,20 +243,31 @@ def floor(directory: Path, how: str) -> Iterator[Path]:
 
 @contextmanager
 def watcher(
-    directory: Path, *, start_at: str = "end", wait: bool = True, keep: bool = False, argv: tuple[str, ...] = ()
+    directory: Path,
+    *,
+    start_at: str = "end",
+    wait: bool = True,
+    keep: bool = False,
+    argv: tuple[str, ...] = (),
+    rules: str = RULES,
+    **more: object,
 ) -> Iterator[Path]:
     clear()
     here = directory / "watcher"
     log, config = here / "eve.json", here / "ngfw.yml"
     (here / "rules.d").mkdir(parents=True, exist_ok=True)
-    (here / "rules.d" / "rules.yml").write_text(RULES)
+    (here / "rules.d" / "rules.yml").write_text(rules)
     if not keep:
         log.write_text("")
     settings = {name: str(here / name[:-10]) for name in ("state_directory", "log_directory")}
     for path in settings.values():
         subprocess.run(["rm", "-rf", path], check=True)
     settings.update(
-        rules_directory=str(here / "rules.d"), sources=[{"path": str(log)}], start_at=start_at, metrics={"listen": None}
+        rules_directory=str(here / "rules.d"),
+        sources=[{"path": str(log)}],
+        start_at=start_at,
+        metrics={"listen": None},
+        **more,
     )
     config.write_text(json.dumps(settings))
     command = list(argv) or ["-m", "ngfw", "watch", "--config", str(config)]
