@@ -29,6 +29,8 @@ notes:
   - Protected addresses are never blocked. These are loopback, unspecified, limited broadcast, multicast and link-local
     addresses, the host's own addresses, its default gateways and resolvers, and for one day the address from which
     the running SSH connection comes. A network that covers one can be blocked, the protected address still passes.
+  - The address of the SSH connection is also found under C(become). For a task with C(async) and C(become) it is
+    systemd-logind that knows it.
   - Every change is one transaction under a lock that modules, the watcher and the C(ngfw) command share.
 attributes:
   check_mode:

@@ -6,6 +6,7 @@ Formats: rtnetlink(7), resolv.conf(5), proc(5); SSH_CONNECTION: ssh(1).
 
 from __future__ import annotations
 
+import ctypes
 import os
 import struct
 from pathlib import Path
@@ -56,16 +57,20 @@ def protected() -> dict[Network, str]:
 
 
 def ssh_peer() -> Network | None:
-    """The address that the SSH connection we run in comes from, found also where sudo took the variable away."""
+    """The address that the SSH connection we run in comes from.
+
+    It is found also where sudo took the variable away (an ancestor has it), and where such a process went on in the
+    background (systemd knows its login session).
+    """
     pid = os.getpid()
     for _generation in range(32):
-        peer = _peer_of(pid)
-        if peer is not None:
-            return peer
+        connection = _connection_of(pid)
+        if connection is not None:
+            return next(iter(_host(connection.partition(" ")[0])), None)
         pid = _parent_of(pid)
         if pid <= 1:
             break
-    return None
+    return _session_peer()
 
 
 def has_ipv6() -> bool:
@@ -125,16 +130,31 @@ def _host(text: str) -> list[Network]:
         return []
 
 
-def _peer_of(pid: int) -> Network | None:
+def _connection_of(pid: int) -> str | None:
+    """The variable SSH_CONNECTION that a process was started with."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return None
     for variable in environment.split(b"\0"):
         if variable.startswith(b"SSH_CONNECTION="):
-            peer = _host(variable[15:].split(b" ")[0].decode("ascii", "replace"))
-            return peer[0] if peer else None
+            return variable[15:].decode("ascii", "replace")
     return None
+
+
+def _session_peer() -> Network | None:
+    """Where the login session that we belong to comes from: sd_pid_get_session(3), sd_session_get_remote_host(3)."""
+    session, peer = ctypes.c_char_p(), ctypes.c_char_p()
+    try:
+        systemd = ctypes.CDLL("libsystemd.so.0")
+    except OSError:
+        return None
+    if (
+        systemd.sd_pid_get_session(0, ctypes.byref(session)) < 0
+        or systemd.sd_session_get_remote_host(session, ctypes.byref(peer)) < 0
+    ):
+        return None
+    return next(iter(_host((peer.value or b"").decode("ascii", "replace"))), None)
 
 
 def _parent_of(pid: int) -> int:
