@@ -111,6 +111,15 @@ def test_distinct_values_may_be_anything(value: object) -> None:
     assert names(run, "dns", {**record, "dns": {"rrname": None}}) == []
 
 
+@pytest.mark.feature("F3", "F4")
+def test_a_number_is_the_same_however_it_is_written() -> None:
+    run = engine("name: scan, type: flow, expression: true, distinct: dest_port, threshold: 2")
+    record = {"offender": "198.51.100.7"}
+    assert [names(run, "flow", {**record, "dest_port": port}) for port in (22, 22.0, 22)] == [[], [], []]
+    run = engine("name: r, type: flow, expression: true, group_by: [dest_port], threshold: 2")
+    assert [names(run, "flow", {"dest_port": port}) for port in (22.0, 22)] == [[], ["r"]]
+
+
 SCAN_THEN_LOGIN = (
     "name: scan, type: flow, expression: true, distinct: dest_port, threshold: 2, actions: []",
     "name: login, type: ssh, expression: true, sequence: {after: scan, within: 60}",

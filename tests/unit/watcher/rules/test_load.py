@@ -177,6 +177,13 @@ def test_a_name_is_unique_over_all_files(tmp_path: Path) -> None:
     ]
 
 
+def test_a_group_by_a_wrong_field_is_one_problem() -> None:
+    text = "rules:\n  - {name: x, type: ssh, expression: true, group_by: [srcip]}\n"
+    assert problems(text) == [
+        "web.yml:2: an item of 'group_by' cannot be used: unknown field 'srcip'; did you mean 'src_ip'?"
+    ]
+
+
 def test_a_problem_in_a_block_of_text_has_the_line_within_it() -> None:
     text = GOOD.replace('      and matches(http.url, "(?i)union.*select")', "      and http.uri == 'x'")
     assert problems(text) == ["web.yml:24: 'expression': unknown field 'http.uri'; did you mean 'http.url'?"]

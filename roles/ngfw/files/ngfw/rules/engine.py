@@ -234,6 +234,8 @@ def _key(value: Any) -> Hashable | None:
     if value is None:
         return None
     kind = value.__class__
+    if kind is float and value.is_integer():
+        return _key(int(value))
     if (kind is str and len(value) <= _LONGEST_KEY) or kind is bool or (kind is int and value.bit_length() <= 64):
         key: Hashable = value
         return key

@@ -155,8 +155,9 @@ def _rule(section: Section, name: str | None, defaults: Defaults) -> Rule | None
         section.problem(section.line_of("threshold"), message)
     actions = _actions(section, defaults)
     group = _GROUP_OF_TARGET[actions[0].target if actions else "offender"]
+    known = len(section.problems)
     group_by = section.items("group_by", _field(event_type), (group,))
-    if not group_by:
+    if not group_by and len(section.problems) == known:
         section.problem(section.line_of("group_by"), "'group_by' names no field; name one, or remove the key")
     fixed = {
         "description": section.take("description", values.text, ""),
