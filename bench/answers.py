@@ -60,7 +60,7 @@ def main(directory: Path) -> list[tuple[str, float, str, str, str]]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     key = directory / "key"
     key.write_text("sesame\n")
-    provider = {"key_file": str(key), "url": f"http://127.0.0.1:{server.server_port}/", "timeout": "0.5s"}
+    provider = {"key_file": str(key), "url": f"http://127.0.0.1:{server.server_port}/", "timeout": "2s"}
     # `closed`, for where nobody can answer nothing else would be blocked.
     intel = {"netsets": [], "fail_policy": "closed", "abuseipdb": {**provider, "per_minute": 10_000}}
     asking = {"rules": CONFIRM, "intel": intel}
@@ -68,7 +68,7 @@ def main(directory: Path) -> list[tuple[str, float, str, str, str]]:
         plain = [1000 * live.waited(log, number) for number in range(ALERTS)]
     with live.watcher(directory, **asking) as log:
         hanging = [1000 * live.waited(log, number) for number in range(ALERTS)]
-    Provider.may_answer.set()
+        Provider.may_answer.set()
     with live.watcher(directory, **asking) as log:
         lifted = [1000 * lift(log, 1000 + number) for number in range(ANSWERS)]
     median = statistics.median
@@ -84,7 +84,9 @@ def lift(log: Path, number: int) -> float:
     """Seconds from a clean answer to the end of the provisional block."""
     from ngfw.firewall.address import parse_network
 
+    Provider.may_answer.clear()
     live.waited(log, number)
+    Provider.may_answer.set()
     address = str(live.FIRST + number)
     network, sets = parse_network(address), live.kernel_sets()
     deadline = time.monotonic() + 10

@@ -14,7 +14,7 @@ import pytest
 
 from ..namespace import wait_until
 from ..unit.watcher.intel.conftest import Request, Server, http, scored
-from .conftest import RULES, Network, Watcher, alert
+from .conftest import HOST, PEER, RULES, Network, Watcher, alert
 
 ONE, TWO, THREE = "203.0.113.1", "203.0.113.2", "203.0.113.3"
 ASKED = "REPUTATION PENDING (abuseipdb: asked)"
@@ -261,6 +261,28 @@ def test_the_circuit_breaker_says_so_and_recovers(watcher: Watcher, network: Net
     wait_until(lambda: watcher.lines("daemon.log", f"{mode} is off again"))
     watcher.write(alert("198.51.100.20", **forged))
     wait_until(lambda: "198.51.100.20" in watcher.blocked())
+
+
+@pytest.mark.feature("F9", "C5")
+def test_a_forged_flood_cuts_nobody_off_and_stops_no_real_block(watcher: Watcher, network: Network) -> None:
+    forged = {"proto": "UDP", "flow": {"pkts_toserver": 1, "pkts_toclient": 0}}
+    numbers = ((number // 250, number % 250 + 1) for number in range(10_000))
+    flood = [alert(f"203.{100 + high}.7.{low}", **forged) for high, low in numbers]
+    guarded = [alert(address, **forged) for address in (PEER, HOST, "198.51.100.99")]
+    watcher.configure(whitelist=["198.51.100.99"], home_net=[])
+    watcher.rules.write_text(RULES.replace("severity: high", "severity: high\n    spoofable: true"))
+    watcher.start()
+    watcher.write(*guarded, *flood, alert(ONE))
+    wait_until(lambda: watcher.lines("blocks.log", f"BLOCKED {ONE}"), seconds=20)
+    blocked = watcher.blocked()
+    assert len(blocked) == 5001
+    assert ONE in blocked
+    assert not blocked & {PEER, HOST, "198.51.100.99"}
+    assert network.passes(PEER)
+    assert network.passes("198.51.100.99")
+    assert not network.passes(ONE)
+    wait_until(lambda: watcher.counters()["ngfw_skips_total"].get("breaker") == 5000)
+    assert len(watcher.lines("alerts.json", "breaker: 5000 blocks in 60 s on evidence that can be forged")) == 5000
 
 
 @pytest.mark.feature("C5")
