@@ -136,7 +136,6 @@ def test_sets_that_are_not_there(sets):
     for use in (
         lambda: sets.entries("none"),
         lambda: sets.members("none"),
-        lambda: sets.flush("none"),
         lambda: sets.add("none", [(NETWORKS[0], 0, "")]),
         lambda: sets.add_absent("none", [(NETWORKS[0], 0, "")]),
         lambda: sets.delete("none", NETWORKS),

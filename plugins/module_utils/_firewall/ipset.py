@@ -21,7 +21,7 @@ MAX_ELEMENTS = 1048576
 """How many entries a set may hold; a limit only, memory is taken as entries come."""
 
 _SUBSYSTEM = 6 << 8
-_CREATE, _DESTROY, _FLUSH, _SWAP, _LIST, _ADD, _DELETE, _TEST, _HEADER, _TYPE = 2, 3, 4, 6, 7, 9, 10, 11, 12, 13
+_CREATE, _DESTROY, _SWAP, _LIST, _ADD, _DELETE, _TEST, _TYPE = 2, 3, 6, 7, 9, 10, 11, 13
 _GENERIC = struct.pack("=BBH", 0, 0, 0)  # nfgenmsg
 _PROTOCOL, _SETNAME, _TYPENAME, _REVISION, _FAMILY, _FLAGS, _DATA, _ADT, _LINENO = 1, 2, 3, 4, 5, 6, 7, 8, 9
 _IP, _CIDR, _TIMEOUT, _CADT_FLAGS, _MAXELEM, _ELEMENTS = 1, 3, 6, 8, 19, 24
@@ -45,7 +45,6 @@ class SetHeader(NamedTuple):
     name: str
     type: str
     family: str
-    timeouts: bool
     elements: int
 
 
@@ -124,10 +123,6 @@ class IpSets:
     def destroy(self, name: str) -> None:
         """Remove a set; a rule that has just gone may hold it for a moment longer."""
         self._execute(_DESTROY, attribute(_SETNAME, name.encode() + b"\0"), f"remove the set {name}")
-
-    def flush(self, name: str) -> None:
-        """Remove all entries of a set."""
-        self._execute(_FLUSH, attribute(_SETNAME, name.encode() + b"\0"), f"empty the set {name}")
 
     def swap(self, first: str, second: str) -> None:
         """Exchange the contents of two sets at once."""
@@ -288,7 +283,6 @@ def _header(found: dict[int, bytes]) -> SetHeader | None:
         found[_SETNAME].rstrip(b"\0").decode("utf-8", "replace"),
         found[_TYPENAME].rstrip(b"\0").decode("utf-8", "replace"),
         _FAMILIES.get(found[_FAMILY][0], ""),
-        _TIMEOUT in data,
         _U32.unpack(data[_ELEMENTS])[0] if _ELEMENTS in data else 0,
     )
 

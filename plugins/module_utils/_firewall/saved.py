@@ -13,10 +13,12 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
-from .address import FAMILIES, parse_network, to_key
+from .address import Key, Network, parse_network, to_key
+from .duration import MAX_BLOCK_SECONDS
 from .errors import InvalidInput, KernelError, SetMissing
 from .ipset import IpSets
 from .layout import Role, parse_set_name
@@ -25,6 +27,19 @@ VERSION = 1
 
 _LEFT_SECONDS = 3600
 _BESIDE = "+restoring"
+
+
+_Entry = tuple[Network, Optional[float], str]
+"""A network, its end in epoch seconds (None: permanent), and its comment."""
+
+
+class _Saved(NamedTuple):
+    """One set as the file has it; `members` are a blocklist's."""
+
+    name: str
+    family: str
+    entries: list[_Entry]
+    members: set[Key] | None
 
 
 def write(path: Path, chain: str, sets: IpSets, now: float) -> int:
@@ -80,59 +95,77 @@ def restore(path: Path, chain: str, sets: IpSets, now: float) -> int:
     """Make the sets of the chain exactly what the file says, without what has run out since; returns the entries.
 
     Each set is filled beside and swapped in, so nothing that another program brought back stays. Raises InvalidInput
-    if the file is not one of ours (nothing is changed then), OSError, and what IpSets raises.
+    if the file is not one of ours (one that is damaged is put aside; nothing is changed then), OSError, and what
+    IpSets raises.
     """
-    lines = _read(path, chain)
-    now = max(now, next(lines)["saved_at"])  # a clock that is not set yet must not make blocks longer
+    saved_at, found = _read(path, chain)
+    now = max(now, saved_at)  # a clock that is not set yet must not make blocks longer
     present = sets.headers()
+    if _BESIDE in present:  # left by a writer that was killed
+        sets.destroy(_BESIDE)
     count = 0
-    for line in list(lines):
-        name, plain = line["name"], "members" in line
-        if plain:
-            members = {to_key(parse_network(text)) for text in line["members"]}
-        else:
-            left = [
-                (parse_network(text), 0 if end is None else round(end - now), comment)
-                for text, end, comment in line["entries"]
-                if end is None or end - now >= 1
-            ]
-        if _BESIDE in present:
-            sets.destroy(_BESIDE)
-        size = len(members) if plain else len(left)
-        sets.create(_BESIDE, line["family"], plain=plain, elements=size)
-        rejected = sets.fill(_BESIDE, members) if plain else sets.add(_BESIDE, left)
+    for each in found:
+        plain = each.members is not None
+        left = list(_left(each.entries, now))
+        size = len(left) if each.members is None else len(each.members)
+        sets.create(_BESIDE, each.family, plain=plain, elements=size)
+        rejected = sets.add(_BESIDE, left) if each.members is None else sets.fill(_BESIDE, each.members)
         if rejected:
-            raise KernelError(f"{len(rejected)} entries of {name} did not fit, such as {rejected[0].network}")
-        if name not in present:
-            sets.create(name, line["family"], plain=plain)
-        sets.swap(_BESIDE, name)
+            raise KernelError(f"{len(rejected)} entries of {each.name} did not fit, such as {rejected[0].network}")
+        if each.name not in present:
+            sets.create(each.name, each.family, plain=plain)
+        sets.swap(_BESIDE, each.name)
         sets.destroy(_BESIDE)
         count += size
     return count
 
 
-def _read(path: Path, chain: str) -> Iterator[dict[str, Any]]:
-    """The lines of the file, checked one by one."""
+def _left(entries: list[_Entry], now: float) -> Iterator[tuple[Network, int, str]]:
+    """What has not run out, with the seconds that remain instead of the end; 0 for permanent."""
+    for network, end, comment in entries:
+        if end is None:
+            yield network, 0, comment
+        elif end - now >= 1:
+            yield network, min(round(end - now), MAX_BLOCK_SECONDS), comment
+
+
+def _read(path: Path, chain: str) -> tuple[float, list[_Saved]]:
+    """When the file was written, and all its sets: read to the end before anything is changed."""
     try:
-        text = path.read_text(encoding="utf-8")
+        lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         raise InvalidInput(f"{path} does not exist: nothing was saved yet; 'ngfw save' writes it") from None
-    lines = [_checked(path, number, line, chain) for number, line in enumerate(text.splitlines(), 1)]
-    if not lines or lines[0].get("version") != VERSION or lines[0].get("chain") != chain:
-        raise InvalidInput(f"{path} was not saved for the chain {chain} by this version; remove it, or save again")
-    return iter(lines)
-
-
-def _checked(path: Path, number: int, line: str, chain: str) -> dict[str, Any]:
+    number, found = 1, []
     try:
-        fields = json.loads(line)
-        good = isinstance(fields, dict) and (
-            isinstance(fields.get("saved_at"), (int, float))
-            if number == 1
-            else parse_set_name(chain, fields["name"]) is not None and fields["family"] in FAMILIES
-        )
-    except (ValueError, KeyError, TypeError):
-        good = False
-    if not good:
-        raise InvalidInput(f"{path}:{number}: this line is damaged; remove the file, or save again")
-    return dict(fields)
+        head = json.loads(lines[0])
+        saved_at, ours = float(head["saved_at"]), (head["version"], head["chain"]) == (VERSION, chain)
+        for line in lines[1:] if ours else ():
+            number += 1
+            found.append(_decoded(json.loads(line), chain))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
+        aside = path.with_name(f"{path.name}.corrupt")
+        os.replace(path, aside)
+        raise InvalidInput(
+            f"{path}:{number}: this line is damaged; the file was put aside as {aside}, and nothing was changed"
+        ) from None
+    if not ours:
+        raise InvalidInput(f"{path} was not saved for the chain {chain} by this version; remove it, or save again")
+    return saved_at, found
+
+
+def _decoded(fields: dict[str, Any], chain: str) -> _Saved:
+    """One set of the file. Raises ValueError, KeyError, TypeError or AttributeError where it is none of the chain."""
+    spec = parse_set_name(chain, fields["name"])
+    if spec is None or spec.family != fields["family"]:
+        raise ValueError
+    members = [parse_network(text) for text in fields["members"]] if spec.role is Role.LIST else []
+    entries: list[_Entry] = [
+        (parse_network(text), None if end is None else float(end), comment)
+        for text, end, comment in (() if spec.role is Role.LIST else fields["entries"])
+    ]
+    networks = [*members, *(network for network, _end, _comment in entries)]
+    if any(network.family != spec.family for network in networks):
+        raise ValueError
+    if not all(isinstance(comment, str) and (end is None or isfinite(end)) for _network, end, comment in entries):
+        raise ValueError
+    return _Saved(spec.name, spec.family, entries, {*map(to_key, members)} if spec.role is Role.LIST else None)

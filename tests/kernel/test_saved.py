@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sets in a file, and from the file back in the kernel."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall import saved
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import Network, mask, to_key
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.duration import MAX_BLOCK_SECONDS
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import InvalidInput
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.ipset import IpSets
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+pytestmark = pytest.mark.parametrize("tools", ["nft"], indirect=True)  # no rules here
+
+CHAIN, NOW = "NGFW", 1_800_000_000.0
+COMMENTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters='"\0\n'), max_size=60)
+ON_THE_KERNEL = settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+def networks(size):
+    return st.builds(
+        lambda value, prefix: Network(mask(value.to_bytes(size, "big"), prefix), prefix),
+        st.integers(0, (1 << size * 8) - 1),
+        st.integers(1, size * 8),
+    )
+
+
+def entries(size):
+    """Entries of a set: time-out and comment by network."""
+    times = st.one_of(st.just(0), st.integers(2, MAX_BLOCK_SECONDS))
+    return st.dictionaries(networks(size), st.tuples(times, COMMENTS), max_size=8)
+
+
+@pytest.fixture
+def sets(lab):
+    opened = IpSets()
+    yield opened
+    opened.close()
+
+
+def fill(sets, name, family, wanted, *, plain=False):
+    """Make a set anew with these entries."""
+    if name in sets.headers():
+        sets.destroy(name)
+    sets.create(name, family, plain=plain)
+    if plain:
+        sets.fill(name, {to_key(network) for network in wanted})
+    else:
+        sets.add(name, [(network, timeout, comment) for network, (timeout, comment) in wanted.items()])
+
+
+def held(sets, name):
+    return {entry.network: (entry.timeout, entry.comment) for entry in sets.entries(name)}
+
+
+@pytest.mark.feature("D4")
+@ON_THE_KERNEL
+@given(entries(4), entries(16), st.sets(networks(4), max_size=8), st.integers(0, MAX_BLOCK_SECONDS))
+def test_what_was_saved_is_what_comes_back_less_the_time_that_passed(sets, tmp_path, four, six, listed, passed):
+    path = tmp_path / "sets"
+    fill(sets, "NGFW-drop-src4", "ipv4", four)
+    fill(sets, "NGFW-log-dst6-0123abcd", "ipv6", six)
+    fill(sets, "NGFW.mine.s4", "ipv4", listed, plain=True)
+    count = saved.write(path, CHAIN, sets, NOW)
+    assert count == len(four) + len(six) + len(listed)
+    for name, family, plain in (("NGFW-drop-src4", "ipv4", False), ("NGFW.mine.s4", "ipv4", True)):
+        fill(sets, name, family, {Network(bytes((203, 0, 113, 7)), 32): (0, "brought back by others")}, plain=plain)
+    sets.destroy("NGFW-log-dst6-0123abcd")
+
+    restored = saved.restore(path, CHAIN, sets, NOW + passed)
+
+    assert sets.members("NGFW.mine.s4") == {to_key(network) for network in listed}
+    total = len(listed)
+    for name, wanted in (("NGFW-drop-src4", four), ("NGFW-log-dst6-0123abcd", six)):
+        found = held(sets, name)
+        total += len(found)
+        for network, (timeout, comment) in wanted.items():
+            remaining = timeout - passed
+            if timeout and network not in found:
+                assert remaining <= 2  # the kernel tells whole seconds, rounded down
+            else:
+                assert found[network][1] == comment
+                assert found[network][0] == 0 if timeout == 0 else remaining - 2 <= found[network][0] <= remaining
+        assert set(found) <= set(wanted)
+    assert restored == pytest.approx(total, abs=1)  # one of a second may have run out since
+    assert set(sets.headers()) == {"NGFW-drop-src4", "NGFW-log-dst6-0123abcd", "NGFW.mine.s4"}
+
+
+@pytest.mark.feature("D4")
+def test_a_clock_that_is_not_set_yet_makes_no_block_longer(sets, tmp_path):
+    network = Network(bytes((203, 0, 113, 7)), 32)
+    fill(sets, "NGFW-drop-src4", "ipv4", {network: (600, "")})
+    saved.write(tmp_path / "sets", CHAIN, sets, NOW)
+
+    saved.restore(tmp_path / "sets", CHAIN, sets, 0.0)
+
+    assert 597 <= held(sets, "NGFW-drop-src4")[network][0] <= 600
+
+
+def test_only_sets_of_the_chain_are_saved_and_nothing_half_filled(sets, tmp_path):
+    for name in ("NGFW-drop-src4", "OTHER-drop-src4", "NGFWish", "NGFW.mine.s4~"):
+        sets.create(name, "ipv4", plain=name.endswith("~"))
+
+    saved.write(tmp_path / "sets", CHAIN, sets, NOW)
+
+    lines = [json.loads(line) for line in (tmp_path / "sets").read_text().splitlines()]
+    assert [line.get("name") for line in lines] == [None, "NGFW-drop-src4"]
+
+
+HEAD = {"version": saved.VERSION, "chain": CHAIN, "saved_at": NOW}
+GOOD = {"name": "NGFW-drop-src4", "family": "ipv4", "entries": [["203.0.113.8", None, ""]]}
+DAMAGED = {
+    "nothing": "",
+    "no JSON": "\x00\x00\x00",
+    "no UTF-8": "\udcff",
+    "a list": "[]",
+    "no time": json.dumps({**HEAD, "saved_at": None}),
+    "no version": json.dumps({"saved_at": NOW}),
+    **{
+        f"line {number}: {what}": "\n".join([json.dumps(HEAD), *[json.dumps(GOOD)] * (number - 2), text])
+        for number in (2, 3)
+        for what, text in {
+            "cut off": json.dumps(GOOD)[:-9],
+            "no set": json.dumps({**GOOD, "name": "others"}),
+            "no text": json.dumps({**GOOD, "name": 7}),
+            "another family": json.dumps({**GOOD, "family": "ipv6"}),
+            "an address of another family": json.dumps({**GOOD, "entries": [["2001:db8::7", None, ""]]}),
+            "no address": json.dumps({**GOOD, "entries": [["nonsense", None, ""]]}),
+            "no time": json.dumps({**GOOD, "entries": [["203.0.113.8", float("nan"), ""]]}),
+            "no comment": json.dumps({**GOOD, "entries": [["203.0.113.8", None, 7]]}),
+            "too few": json.dumps({**GOOD, "entries": [["203.0.113.8"]]}),
+            "a list without members": json.dumps({"name": "NGFW.mine.s4", "family": "ipv4", "entries": []}),
+        }.items()
+    },
+}
+
+
+@pytest.mark.feature("D6")
+def test_a_damaged_file_is_put_aside_and_the_kernel_stays_as_it_was(lab, sets, tmp_path):
+    fill(sets, "NGFW-drop-src4", "ipv4", {Network(bytes((203, 0, 113, 7)), 32): (0, "")})
+    before = lab.sets()
+    path, aside = tmp_path / "sets", tmp_path / "sets.corrupt"
+
+    for what, text in DAMAGED.items():
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
+        number = 3 if what.startswith("line 3") else 2 if what.startswith("line 2") else 1
+        with pytest.raises(
+            InvalidInput, match=rf"sets:{number}: this line is damaged; .* aside as .*sets\.corrupt"
+        ):
+            saved.restore(path, CHAIN, sets, NOW)
+        assert aside.read_text(encoding="utf-8", errors="surrogateescape") == text, what
+        assert not path.exists(), what
+        assert lab.sets() == before, what
+
+
+@pytest.mark.parametrize("change", [{"version": 99}, {"chain": "OTHER"}])
+def test_a_file_of_another_version_or_chain_is_left_where_it_is(lab, sets, tmp_path, change):
+    path = tmp_path / "sets"
+    path.write_text(json.dumps({**HEAD, **change}) + "\nof another form\n")
+
+    with pytest.raises(InvalidInput, match="was not saved for the chain NGFW by this version"):
+        saved.restore(path, CHAIN, sets, NOW)
+
+    assert path.exists()
+    with pytest.raises(InvalidInput, match="does not exist: nothing was saved yet"):
+        saved.restore(tmp_path / "none", CHAIN, sets, NOW)
+
+
+def test_a_set_that_goes_while_the_others_are_saved_is_left_out(sets, tmp_path):
+    sets.create("NGFW-drop-src4", "ipv4")
+    gone = SimpleNamespace(headers=lambda: ["NGFW-drop-dst4", "NGFW-drop-src4"], entries=sets.entries)
+
+    assert saved.write(tmp_path / "sets", CHAIN, gone, NOW) == 0
+    assert '"NGFW-drop-dst4"' not in (tmp_path / "sets").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["sets"]
