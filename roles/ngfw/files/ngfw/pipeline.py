@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from .cases import Hung, decode, encode
+from .cases import Hung, decode
 from .config import Config
 from .decision import Decision, Lift, Outcome, skipped
 from .events import eve, fastlog
@@ -18,28 +18,21 @@ from .events.event import Event, LineError
 from .events.offender import Resolution, is_established, resolve
 from .events.tail import Chunk
 from .firewall.address import Network, NetworkSet, parse_host
-from .firewall.entry import Action, Block, Direction, Entry, Origin
 from .firewall.errors import AddressError, FirewallError
 from .history import History
 from .intel.mailbox import Answer, Case
-from .intel.verdict import State, Verdict
 from .metrics import Metrics
-from .policy import Enforcer, Guard, Terms, decide, reconsider, widened
+from .policy import Enforcer, Terms, decide, reconsider, widened
 from .rules.engine import Engine
 from .rules.load import RuleSet
 from .surge import Surges
+from .view import Ask, View
 
 REPEAT_SECONDS = 60.0
 """A skip of the same address, rule and reason is one line in this time."""
 
-_OPEN = frozenset((State.PENDING, State.OVER_BUDGET, State.ERROR))
 _MANY_SKIPS = 65_536
 _MANY_TYPES = 64
-
-Ask = Callable[[Network, Case], Iterable[Verdict]]
-"""What providers say about an address; the case comes back with the answer of one that has to be waited for."""
-
-_Key = tuple[Network, Action, Direction]
 
 
 class Batch(NamedTuple):
@@ -88,7 +81,7 @@ class Pipeline:
         self._sieve = eve.Sieve(glances)
         self._sieve_of_counted = eve.Sieve({kind: look for kind, look in glances.items() if kind in self._counted})
         self._surges = Surges(config.high_alert, config.circuit_breaker)
-        self._view = _View(enforcer, ask, history, config.escalation.memory, self._surges.high_alert)
+        self._view = View(enforcer, ask, history, config.escalation.memory, self._surges.high_alert)
         self._wide: dict[str, str] = {}
         self._terms = _terms(config)
         self._home_net = config.home_net
@@ -286,82 +279,6 @@ class Pipeline:
         if kind not in self._reported:
             self._reported.add(kind)
             self._report(f"{path}: a line was skipped: {text}; further ones of this kind are only counted")
-
-
-class _View:
-    """What decisions ask: what is in force, as at the first look of a batch, with the blocks decided since on top; what
-    is remembered of an offender; what providers say.
-    """
-
-    def __init__(
-        self,
-        enforcer: Enforcer,
-        ask: Ask | None,
-        history: History | None,
-        memory: float,
-        high_alert: Callable[[float], bool],
-    ) -> None:
-        self._enforcer = enforcer
-        self._ask, self._history, self._memory = ask, history, memory
-        self.high_alert = high_alert
-        self._fresh: dict[_Key, Entry] = {}
-        self._before: dict[_Key, Entry | None] = {}
-        self._guards: dict[Network, Guard | None] = {}
-        self._repeated: set[_Key] = set()
-        self._lookups: list[tuple[Network, Case]] = []
-        self.guards_near: Callable[[Network], bool] = enforcer.guards_near
-
-    def look(self) -> None:
-        """A batch begins."""
-        self._fresh.clear()
-        self._before.clear()
-        self._guards.clear()
-        self._repeated.clear()
-        self._lookups = []
-        self._enforcer.look()
-
-    def guard(self, network: Network) -> Guard | None:
-        guards = self._guards
-        if network not in guards:
-            guards[network] = self._enforcer.guard(network)
-        return guards[network]
-
-    def standing(self, block: Block) -> Entry | None:
-        key = block[:3]
-        entry = self._fresh.get(key)
-        if entry is None:
-            if key in self._before:
-                return self._before[key]
-            entry = self._before[key] = self._enforcer.standing(block)
-        return entry
-
-    def earlier(self, block: Block, now: float) -> int:
-        return 0 if self._history is None else self._history.earlier(block, now - self._memory)
-
-    def verdicts(self, address: Network, hung: Hung) -> Iterable[Verdict]:
-        if self._ask is None:
-            return ()
-        case = encode(hung)
-        verdicts = tuple(self._ask(address, case))
-        if any(verdict.state in _OPEN for verdict in verdicts):
-            self._lookups.append((address, case))
-        return verdicts
-
-    def lookups(self) -> list[tuple[Network, Case]]:
-        """What was asked since the batch began and may be answered later."""
-        return self._lookups
-
-    def put(self, block: Block, now: float) -> None:
-        end = now + block.duration if block.duration else None
-        self._fresh[block[:3]] = Entry(block, Origin.WATCHER, now, end)
-
-    def first_repeat(self, block: Block) -> bool:
-        """Whether this is the batch's first hit on an entry that stood before it."""
-        key = block[:3]
-        if key in self._fresh or key in self._repeated:
-            return False
-        self._repeated.add(key)
-        return True
 
 
 class _Repeats:

@@ -26,9 +26,10 @@ from .intel.mailbox import Case
 from .intel.netsets import Netsets
 from .intel.verdict import PRIVATE_SPACE, State, Verdict
 from .metrics import Metrics
-from .pipeline import Ask, Pipeline
+from .pipeline import Pipeline
 from .recorder import Recorder
 from .rules.load import RuleSet
+from .view import Ask
 from .wording import iso_time, plain_line, quoted
 
 MAX_LINE = 1 << 20

@@ -15,12 +15,11 @@ from .events.inotify import FileWatch
 from .firewall.address import Network, parse_host
 from .intel.desk import Desk
 from .intel.mailbox import Answer, Case
-from .intel.verdict import State, Verdict
+from .intel.verdict import OPEN_STATES, Verdict
 from .loop import Loop
 from .rules.load import RuleSet
 
 _AT_ONCE = 500
-_OPEN = (State.PENDING, State.OVER_BUDGET, State.ERROR)
 
 
 class Reputation:
@@ -66,7 +65,7 @@ class Reputation:
         for text, key, case in lookups:
             address = parse_host(text)
             verdicts = self.ask(address, Case(key, case))
-            if verdicts and not any(verdict.state in _OPEN for verdict in verdicts):
+            if verdicts and not any(verdict.state in OPEN_STATES for verdict in verdicts):
                 self._answers.append(Answer(0, address, verdicts, {key: case}, True))
 
     def answers(self) -> list[Answer]:

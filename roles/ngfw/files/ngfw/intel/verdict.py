@@ -24,6 +24,10 @@ class State(str, Enum):
     PRIVATE = "private"  # nobody is asked about private space
 
 
+OPEN_STATES = frozenset((State.PENDING, State.OVER_BUDGET, State.ERROR))
+"""In these the provider may still give an answer."""
+
+
 class Verdict(NamedTuple):
     """One provider's word on one address; `at` is when it was found out, in epoch seconds.
 
