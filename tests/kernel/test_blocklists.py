@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall import ipset
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network, to_key
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Direction
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.guards import WhitelistItem
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netset import Limits, parse_netset
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netset import Limits, by_family, parse_netset
 
 HOST, HOST6 = "198.51.100.1", "2001:db8:1::1"
 SOURCE = (Direction.SOURCE,)
@@ -82,6 +82,20 @@ def test_a_hundred_thousand_entries(lab, firewall):
     assert firewall.info(("blocklists",)).to_dict()["blocklists"][0]["count"] == 100_000
     assert not lab.arrives("203.0.113.8", HOST)
     assert lab.arrives("203.0.113.9", HOST)
+
+
+@pytest.mark.feature("C7", "C11")
+@pytest.mark.parametrize("tools", ["nft"], indirect=True)
+def test_more_than_a_million_entries(lab, firewall):
+    size = ipset.MAX_ELEMENTS + 50_000
+    members = {(0x0B000000 + number).to_bytes(4, "big") + b"\x20" for number in range(size)}
+    members.add(to_key(parse_network("203.0.113.7")))
+
+    firewall.blocklist("large", by_family(members), SOURCE)
+
+    assert firewall.info(("blocklists",)).to_dict()["blocklists"][0]["count"] == size + 1
+    assert not lab.arrives("203.0.113.7", HOST)
+    assert lab.arrives("203.0.113.8", HOST)
 
 
 @pytest.mark.feature("C7")

@@ -151,9 +151,7 @@ def test_a_damaged_file_is_put_aside_and_the_kernel_stays_as_it_was(lab, sets, t
     for what, text in DAMAGED.items():
         path.write_text(text, encoding="utf-8", errors="surrogateescape")
         number = 3 if what.startswith("line 3") else 2 if what.startswith("line 2") else 1
-        with pytest.raises(
-            InvalidInput, match=rf"sets:{number}: this line is damaged; .* aside as .*sets\.corrupt"
-        ):
+        with pytest.raises(InvalidInput, match=rf"sets:{number}: this line is damaged; .* aside as .*sets\.corrupt"):
             saved.restore(path, CHAIN, sets, NOW)
         assert aside.read_text(encoding="utf-8", errors="surrogateescape") == text, what
         assert not path.exists(), what

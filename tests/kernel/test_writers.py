@@ -11,10 +11,11 @@ import time
 
 import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall import ipset
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import Network, parse_network
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Action, Direction
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import KernelError, NotPermitted
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.guards import WhitelistItem
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.ipset import MAX_ELEMENTS, IpSets
 
 ATTACKER, HOST = "203.0.113.7", "198.51.100.1"
 FORK = multiprocessing.get_context("fork")
@@ -125,6 +126,28 @@ def test_what_does_not_fit_is_an_error_that_names_it_and_all_else_is_in(lab, fir
     left_out = [address for address in addresses if re.search(rf"\b{re.escape(address)}\b", str(caught.value))]
     assert len(left_out) == 3
     assert [address for address in addresses if lab.arrives(address, HOST)] == left_out
+
+
+@pytest.mark.feature("C11")
+@pytest.mark.parametrize("tools", ["nft"], indirect=True)
+def test_a_set_takes_a_million_and_what_is_too_much_is_named(lab, firewall, block):
+    firewall.ensure()
+    sets, name = IpSets(), "NGFW-drop-src4"
+    sets.create(name, "ipv4")
+    million = [Network((0x0B000000 + number).to_bytes(4, "big"), 32) for number in range(MAX_ELEMENTS - 20)]
+    assert sets.add(name, ((network, 0, "") for network in million)) == []
+    addresses = [f"203.0.113.{last}" for last in range(1, 61)]
+
+    with pytest.raises(KernelError, match=r"full; left out: .*All other entries are in") as caught:
+        firewall.block([block(address) for address in addresses])
+
+    left_out = [address for address in addresses if not sets.matches(name, parse_network(address))]
+    assert re.findall(r"203\.0\.113\.\d+", str(caught.value)) == left_out
+    assert 0 < len(left_out) <= 40  # the kernel counts by regions of the set, so it takes some more than it says
+    assert sets.headers()[name].elements == MAX_ELEMENTS - 20 + 60 - len(left_out)
+    assert lab.arrives(left_out[0], HOST)
+    assert not lab.arrives(next(address for address in addresses if address not in left_out), HOST)
+    sets.close()
 
 
 @pytest.mark.parametrize("prepared", [True, False])

@@ -29,6 +29,7 @@ from .state import Entries, State, as_entry
 RUN_DIRECTORY = Path("/run/ngfw")
 
 _SCOPES = ("blocks", "blocklists", "whitelist")
+_NAMED = 200
 
 
 class Firewall:
@@ -451,8 +452,8 @@ def _in_order(given: Sequence[str], known: Sequence[str], what: str) -> list[str
 
 
 def _left_out(rejected: Sequence[Rejected]) -> str:
-    names = ", ".join(str(entry.network) for entry in rejected[:20])
-    more = f" and {len(rejected) - 20} more" if len(rejected) > 20 else ""
+    names = ", ".join(str(entry.network) for entry in rejected[:_NAMED])
+    more = f" and {len(rejected) - _NAMED} more" if len(rejected) > _NAMED else ""
     return f"{rejected[0].reason}; left out: {names}{more}. All other entries are in; lift some, then run again"
 
 
