@@ -119,6 +119,24 @@ EXAMPLES = r"""
     rate: 10/minute
     burst: 5
 
+- name: Let the kernel log what a host sends, and let it pass
+  reflex.ngfw.ngfw_block:
+    address: 203.0.113.9
+    action: log
+    log_prefix: "SUSPECT: "
+    duration: 1d
+
+- name: Block for two hours from now, whatever was left of an earlier block
+  reflex.ngfw.ngfw_block:
+    address: 203.0.113.7
+    duration: 2h
+    refresh: true
+
+- name: Fail if one of them is whitelisted or protected
+  reflex.ngfw.ngfw_block:
+    addresses: "{{ bad_hosts }}"
+    on_protected: fail
+
 - name: Hold exactly the blocks of one rule, and lift those no longer listed
   reflex.ngfw.ngfw_block:
     addresses: "{{ bad_hosts }}"

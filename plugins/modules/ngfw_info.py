@@ -39,6 +39,15 @@ EXAMPLES = r"""
 - name: Show the ten that sent most
   ansible.builtin.debug:
     msg: "{{ (ngfw.blocks | sort(attribute='packets', reverse=true))[:10] | map(attribute='address') }}"
+
+- name: Look at the chain and at totals only, which is quick with any number of blocks
+  reflex.ngfw.ngfw_info:
+    gather: [chain, stats]
+  register: ngfw
+
+- name: Fail where the chain is not in force
+  ansible.builtin.assert:
+    that: ngfw.chain.hooks == ['INPUT', 'FORWARD', 'OUTPUT']
 """
 
 RETURN = r"""
@@ -90,17 +99,40 @@ blocklists:
   returned: when gathered
   type: list
   elements: dict
-  sample: []
+  contains:
+    name: {description: Its name., type: str, returned: always, sample: firehol1}
+    family: {description: V(ipv4) or V(ipv6)., type: str, returned: always, sample: ipv4}
+    target: {description: V(source) or V(destination)., type: str, returned: always, sample: source}
+    count: {description: Networks in it., type: int, returned: always, sample: 4321}
 chain:
   description: The chain.
   returned: when gathered
   type: dict
-  sample: {present: true, hooks: [INPUT, FORWARD, OUTPUT], backend: nft, families: [ipv4, ipv6]}
+  contains:
+    present: {description: Whether it exists., type: bool, returned: always, sample: true}
+    hooks:
+      description: Built-in chains that jump to it.
+      type: list
+      elements: str
+      returned: always
+      sample: [INPUT, FORWARD, OUTPUT]
+    backend: {description: "Kind of iptables, V(nft) or V(legacy).", type: str, returned: always, sample: nft}
+    families:
+      description: Families that have the chain.
+      type: list
+      elements: str
+      returned: always
+      sample: [ipv4, ipv6]
 stats:
-  description: Totals. Packets and bytes are those of the blocks.
+  description: Totals.
   returned: when gathered
   type: dict
-  sample: {blocks: 1, whitelist: 2, blocklists: 0, packets: 12, bytes: 1008}
+  contains:
+    blocks: {description: Blocks in force., type: int, returned: always, sample: 1}
+    whitelist: {description: "Whitelist entries, without protected addresses.", type: int, returned: always, sample: 2}
+    blocklists: {description: Blocklists., type: int, returned: always, sample: 0}
+    packets: {description: Packets that the blocks matched., type: int, returned: always, sample: 12}
+    bytes: {description: Bytes that the blocks matched., type: int, returned: always, sample: 1008}
 """
 
 from typing import Any

@@ -80,7 +80,7 @@ already:
   elements: str
   sample: []
 refused:
-  description: Entries that were left alone.
+  description: Entries that were left alone. Here it is always empty; all modules have it.
   returned: success
   type: list
   elements: dict
