@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .database import Database, Report, opened_read_only
 from .firewall.address import Network, to_key
-from .firewall.entry import Block
+from .firewall.entry import Action, Block, Direction
 
 FILE = "history.sqlite"
 VERSION = 1
@@ -90,8 +90,11 @@ def offences(path: Path, networks: Iterable[Network]) -> list[float]:
     return sorted(found)
 
 
+_KINDS = {(action, direction): f"{action.value} {direction.value}" for action in Action for direction in Direction}
+
+
 def _key(block: Block) -> tuple[bytes, str]:
-    return to_key(block.network), f"{block.action.value} {block.direction.value}"
+    return to_key(block.network), _KINDS[block.action, block.direction]
 
 
 def _read(database: sqlite3.Connection) -> None:

@@ -233,7 +233,8 @@ def _blocked(
     begins = standing is None or is_provisional(standing.block)
     duration = _escalated(block.duration, known.earlier(block, now), terms) if begins else block.duration
     outcome = Outcome.NEW if standing is None else Outcome.EXTENDED
-    block = block._replace(duration=duration, reason=reason)
+    if (duration, reason) != (block.duration, block.reason):
+        block = block._replace(duration=duration, reason=reason)
     return decided(hit, action, block.network, reason, block, outcome, judgement, offence=begins)
 
 

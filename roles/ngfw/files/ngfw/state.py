@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from .firewall.address import parse_network
 from .firewall.entry import Action, Block, Direction
@@ -38,8 +38,7 @@ class StateForbidden(StateError):
     """This user may not use it."""
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """One decision of a batch: the block it wants (None for a skip) and its lines if the kernel takes it.
 
     `offence`: the next block of that network is longer because of this one.

@@ -324,7 +324,7 @@ def _without(intent: Intent, name: str, data: bytes) -> Intent:
         if done and (lines.text if name == BLOCKS_LOG else lines.record):
             done -= 1
             lines = Lines("", lines.record) if name == BLOCKS_LOG else Lines(lines.text, "")
-        items.append(replace(item, lines=lines))
+        items.append(item._replace(lines=lines))
     return replace(intent, items=items)
 
 

@@ -101,17 +101,31 @@ def json_line(
     get = ({} if record is None else record).get
     ends = "null" if expires_at is None else f'"{iso_time(expires_at)}"'
     return (
-        f'{{"ts":"{iso_time(moment)}","ip":"{ip}","action":"{action}","target":"{target}",{_reasons(rule, reason)},'
-        f'"score":{_json(score)},"sources":{json.dumps(sources) if sources else "[]"},"sid":{_json(sid)},'
-        f'"msg":{_json(msg)},"duration":{_json(duration)},"expires_at":{ends},"event_type":{_json(get("event_type"))},'
+        f'{{"ts":"{iso_time(moment)}","ip":"{ip}",'
+        f"{_often_the_same(action, target, rule, reason, score, tuple(sources), sid, msg, duration)},"
+        f'"expires_at":{ends},"event_type":{_json(get("event_type"))},'
         f'"src_ip":{_json(get("src_ip"))},"src_port":{_json(get("src_port"))},"dest_ip":{_json(get("dest_ip"))},'
         f'"dest_port":{_json(get("dest_port"))},"proto":{_json(get("proto"))},"dry_run":{_json(dry_run)}}}\n'
     )
 
 
 @lru_cache(maxsize=1024)
-def _reasons(rule: str, reason: str) -> str:
-    return f'"rule":{_text(rule)},"reason":{_text(reason)}'
+def _often_the_same(
+    action: str,
+    target: str,
+    rule: str,
+    reason: str,
+    score: int | None,
+    sources: tuple[str, ...],
+    sid: int | None,
+    msg: str | None,
+    duration: int | None,
+) -> str:
+    return (
+        f'"action":"{action}","target":"{target}","rule":{_text(rule)},"reason":{_text(reason)},"score":{_json(score)},'
+        f'"sources":{json.dumps(sources) if sources else "[]"},"sid":{_json(sid)},"msg":{_json(msg)},'
+        f'"duration":{_json(duration)}'
+    )
 
 
 def _json(value: object) -> str:
