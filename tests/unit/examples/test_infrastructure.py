@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def copied(tmp_path: Path) -> Path:
 
 
 def ran(copy: Path, *command: str) -> str:
-    """Output of one of Ansible's commands there; it has to succeed."""
+    """All output of one of Ansible's commands there; it has to succeed."""
     environment = {
         **os.environ,
         "ANSIBLE_COLLECTIONS_PATH": str(copy.parent / "collections"),
@@ -46,7 +47,7 @@ def ran(copy: Path, *command: str) -> str:
     }
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def test_playbooks_run_from_there(copied: Path) -> None:
@@ -57,6 +58,15 @@ def test_playbooks_run_from_there(copied: Path) -> None:
     shown = ran(copied, "ansible-playbook", "--list-hosts", *own, *ours)
     for host in ("web1.example.net", "web2.example.net", "gateway.example.net"):
         assert shown.count(host) >= len(own + ours)
+
+
+def test_its_molecule_test_knows_the_test_host_only(copied: Path) -> None:
+    scenario = copied / "molecule" / "default"
+    (argument,) = read(scenario / "molecule.yml")["ansible"]["executor"]["args"]["ansible_playbook"]
+    argument = argument.replace("${MOLECULE_SCENARIO_DIRECTORY}", str(scenario))
+    shown = ran(copied, "ansible-playbook", argument, "--list-hosts", "molecule/default/converge.yml")
+    assert set(re.findall(r"^ {6}(\S+)$", shown, re.M)) == {"test"}
+    assert "Unable to parse" not in ran(copied, "molecule", "syntax")
 
 
 def test_collection_in_place_is_what_it_requires(copied: Path) -> None:
