@@ -39,15 +39,16 @@ class History:
         loss = "blocking goes on, but repeat offenders are not known after a restart"
         self._database = Database(path, _SCHEMA, VERSION, holds="earlier blocks", loss=loss, report=report)
         self._since_pruning = _PRUNE_AFTER
+        self._empty = True  # then nobody has to be looked up
 
     def open(self) -> None:
         """Begin; before this nothing is known."""
-        self._database.load(_read, None)
+        self._empty = self._database.load(_is_empty, True)
 
     def earlier(self, block: Block, since: float) -> int:
         """How many blocks of that network, action and direction began after `since` (epoch seconds)."""
         database = self._database.connection
-        if database is None:
+        if database is None or self._empty:
             return 0
         try:
             found: int = database.execute(_COUNT, (*_key(block), since)).fetchone()[0]
@@ -60,6 +61,7 @@ class History:
         rows = [(*_key(block), at) for block in blocks]
         if not rows:
             return
+        self._empty = False
         self._database.write("INSERT OR IGNORE INTO offences VALUES (?, ?, ?)", rows)
         self._since_pruning += len(rows)
         if self._since_pruning >= _PRUNE_AFTER:
@@ -97,5 +99,5 @@ def _key(block: Block) -> tuple[bytes, str]:
     return to_key(block.network), _KINDS[block.action, block.direction]
 
 
-def _read(database: sqlite3.Connection) -> None:
-    database.execute(_COUNT, (b"", "", 0.0)).fetchone()
+def _is_empty(database: sqlite3.Connection) -> bool:
+    return database.execute("SELECT network, kind, at FROM offences LIMIT 1").fetchone() is None
