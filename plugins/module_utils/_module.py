@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import gc
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
@@ -61,15 +62,16 @@ def directions(target: str | None) -> tuple[Direction, ...]:
 def report(result: Result, *kinds: str) -> Parameters:
     """What a module returns of a result: the lists of these kinds, cut, their true totals, and the diff."""
     added = {item.network for item in result.added}
-    lists: dict[str, Sequence[Any]] = {
-        "blocked": _addresses(entry.block.network for entry in (*result.blocked, *result.extended)),
-        "unblocked": _addresses(entry.block.network for entry in result.unblocked),
-        "added": _addresses(item.network for item in result.added),
-        "removed": _addresses(item.network for item in result.removed if item.network not in added),
-        "already": _addresses([block.network for block in result.already] + [item.network for item in result.kept]),
-        "refused": [refusal._asdict() for refusal in result.refused],
+    networks: dict[str, dict[Network, None]] = {
+        "blocked": dict.fromkeys(entry.block.network for entry in (*result.blocked, *result.extended)),
+        "unblocked": dict.fromkeys(entry.block.network for entry in result.unblocked),
+        "added": dict.fromkeys(item.network for item in result.added),
+        "removed": dict.fromkeys(item.network for item in result.removed if item.network not in added),
+        "already": dict.fromkeys([block[0] for block in result.already] + [item.network for item in result.kept]),
     }
-    counts = {kind: len(items) for kind, items in lists.items()}
+    counts = {kind: len(items) for kind, items in networks.items()} | {"refused": len(result.refused)}
+    lists: dict[str, list[Any]] = {kind: [*map(str, islice(items, _SHOWN))] for kind, items in networks.items()}
+    lists["refused"] = [refusal._asdict() for refusal in result.refused[:_SHOWN]]
     for kind, listed in (("added", result.listed), ("removed", result.unlisted), ("already", result.same)):
         keys = {key for _spec, members in listed for key in members}
         lists[kind] = [*lists[kind], *(str(from_key(key)) for key in heapq.nsmallest(_SHOWN, keys))]
@@ -86,10 +88,6 @@ def report(result: Result, *kinds: str) -> Parameters:
         },
         "warnings": result.warnings,
     }
-
-
-def _addresses(networks: Iterable[Network]) -> list[str]:
-    return [str(network) for network in dict.fromkeys(networks)]
 
 
 def _text(chain_lines: Sequence[str], lines: Sequence[str], listed: Sequence[tuple[SetSpec, set[Key]]]) -> str:

@@ -52,9 +52,12 @@ class Guards:
                 allowed[network] = guard_comment(held.comment)[1]
         own.update(protected)
         self._kinds = (("protected", NetworkSet(own), own), ("whitelisted", NetworkSet(allowed), allowed))
+        self._all = NetworkSet((*own, *allowed))
 
     def covering(self, network: Network) -> Guard | None:
         """What wholly covers the network: a protected one first."""
+        if self._all.covering(network) is None:  # as nearly always
+            return None
         for kind, networks, comments in self._kinds:
             found = networks.covering(network)
             if found is not None:
@@ -63,7 +66,7 @@ class Guards:
 
     def near(self, network: Network) -> bool:
         """Whether a protected or whitelisted network shares an address with this one."""
-        return any(networks.overlaps(network) for _kind, networks, _comments in self._kinds)
+        return self._all.overlaps(network)
 
 
 def guard_comment(comment: str) -> tuple[Origin, str]:

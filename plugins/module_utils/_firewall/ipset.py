@@ -253,6 +253,9 @@ _TIMEOUT_HEAD = attribute(_TIMEOUT | NETWORK_ORDER, bytes(4))[:4]
 _IPV4_HEAD = struct.pack("=HHHH", 12, _IP | NESTED, 8, 1 | NETWORK_ORDER)
 _IPV6_HEAD = struct.pack("=HHHH", 24, _IP | NESTED, 20, 2 | NETWORK_ORDER)
 _CIDRS = [attribute(_CIDR, bytes((prefix,))) for prefix in range(129)]
+_BYTES_HEAD = attribute(_BYTES | NETWORK_ORDER, bytes(8))[:4]
+# Heads of DATA and address, address, CIDR, time-out, bytes, packets, and the head of the comment.
+_USUAL_IPV4, _USUAL_IPV6 = (struct.Struct(f">12x{size}s4xB3x4sI4sQ4xQ4x") for size in (4, 16))
 _ERROR_HEADER = 4  # nfgenmsg, in front of the echoed attributes
 
 
@@ -288,21 +291,39 @@ def _header(found: dict[int, bytes]) -> SetHeader | None:
 
 
 def _entries(adt: bytes) -> list[SetEntry]:
-    """The entries in one piece of a listing."""
-    found = []
-    unpack, unpack_u64 = _U32.unpack, _U64.unpack
-    for fields in _each_data(adt):
-        packed = fields[_IP][4:]
-        found.append(
-            SetEntry(
-                Network(packed, fields[_CIDR][0] if _CIDR in fields else len(packed) * 8),
-                unpack(fields[_TIMEOUT])[0] if _TIMEOUT in fields else 0,
-                fields[_COMMENT][:-1].decode("utf-8", "replace") if _COMMENT in fields else "",
-                unpack_u64(fields[_PACKETS])[0] if _PACKETS in fields else 0,
-                unpack_u64(fields[_BYTES])[0] if _BYTES in fields else 0,
-            )
-        )
+    """The entries in one piece of a listing. Nearly all are laid out alike; these are unpacked at once."""
+    found: list[SetEntry] = []
+    comments: dict[bytes, str] = {}
+    heads, offset = _DATA_HEAD.unpack_from, 0
+    usual = _USUAL_IPV6 if adt[4:6] == _IPV6_HEAD[:2] else _USUAL_IPV4
+    unpack, text = usual.unpack_from, usual.size
+    while offset + 4 <= len(adt):
+        size = heads(adt, offset)[0]
+        if size > text:
+            packed, prefix, timeout_head, timeout, bytes_head, octets, packets = unpack(adt, offset)
+            comment_size, comment_type = heads(adt, offset + text - 4)
+            if timeout_head == _TIMEOUT_HEAD and bytes_head == _BYTES_HEAD and comment_type == _COMMENT:
+                raw = adt[offset + text : offset + text + comment_size - 5]
+                comment = comments.get(raw)
+                if comment is None:
+                    comment = comments[raw] = raw.decode("utf-8", "replace")
+                found.append(SetEntry(Network(packed, prefix), timeout, comment, packets, octets))
+                offset += (size + 3) & ~3
+                continue
+        found.append(_entry(attributes(adt, offset + 4, offset + size)))
+        offset += (size + 3) & ~3
     return found
+
+
+def _entry(fields: dict[int, bytes]) -> SetEntry:
+    packed = fields[_IP][4:]
+    return SetEntry(
+        Network(packed, fields[_CIDR][0] if _CIDR in fields else len(packed) * 8),
+        _U32.unpack(fields[_TIMEOUT])[0] if _TIMEOUT in fields else 0,
+        fields[_COMMENT][:-1].decode("utf-8", "replace") if _COMMENT in fields else "",
+        _U64.unpack(fields[_PACKETS])[0] if _PACKETS in fields else 0,
+        _U64.unpack(fields[_BYTES])[0] if _BYTES in fields else 0,
+    )
 
 
 def _members(adt: bytes) -> Iterator[Key]:
