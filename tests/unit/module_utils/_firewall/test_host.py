@@ -27,7 +27,7 @@ options edns0
 def test_resolvers_are_protected(tmp_path, monkeypatch):
     file = tmp_path / "resolv.conf"
     file.write_text(RESOLV_CONF, encoding="utf-8")
-    monkeypatch.setattr(host, "_RESOLVER_FILES", (str(file), str(tmp_path / "missing")))
+    monkeypatch.setattr(host, "RESOLVER_FILES", (str(file), str(tmp_path / "missing")))
 
     found = host.protected()
 
