@@ -90,6 +90,22 @@ def weight(chosen, types):
     tracemalloc.stop()
     return held / (1 << 20), sum(engine.evicted.values())
 
+# The same rule with a window full of sources, beside one with few: 20,000 events from new ones each.
+def seconds(engine, event, first, at):
+    start = time.process_time()
+    for number in range(first, first + 20_000):
+        address = f"203.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+        engine.feed(event.type, {**event.record, "offender": address, "src_ip": address}, at)
+    return time.process_time() - start
+
+ssh = [rule for rule in rules if rule.type == "ssh"]
+event = next(event for event in events if event.type == "ssh" and ssh[0].expression.matches(event.record))
+empty, full = Engine(ssh), Engine(ssh)
+quiet = min(seconds(empty, event, 0, at) for at in (1e6, 2e6, 3e6))
+for first in range(0, sources, 20_000):
+    seconds(full, event, first, 1e6)
+result["slower"] = min(seconds(full, event, sources + 20_000 * each, 1e6) for each in range(3)) / quiet
+
 result["one"] = weight([rule for rule in rules if rule.type == "ssh"], ["ssh"])
 result["all"] = weight(list(rules), ["alert", "ssh", "ftp", "rdp", "http", "dns"])
 print(json.dumps(result))
@@ -131,6 +147,13 @@ def measure(directory: Path) -> list[Figure]:
             "MB",
             "<= 64",
             f"SSH brute force; {found['one'][1]} forgotten",
+        ),
+        Figure(
+            f"an event among {SOURCES} sources of a rule",
+            found["slower"],
+            "x (among few)",
+            "<= 2",
+            "SSH brute force, each event from a new source",
         ),
         Figure(
             f"{SOURCES} sources in the windows of all shipped rules",
