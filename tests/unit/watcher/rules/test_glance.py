@@ -117,7 +117,7 @@ def kept(expression: Expression, line: bytes) -> bool:
 
 
 @pytest.mark.feature("F2", "A10")
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(matches())
 def test_a_line_that_matches_is_never_passed_over(match: tuple[str, bytes]) -> None:
     text, line = match
@@ -198,6 +198,16 @@ def test_no_way_to_write_the_type_hides_an_alert(line: bytes) -> None:
 )
 def test_a_broken_line_of_a_type_that_matters_is_left_to_the_parser(line: bytes) -> None:
     assert kept(EXPRESSIONS["dest_port == 22"], line)
+
+
+def test_a_thousand_signatures_are_one_look_and_many_texts_none() -> None:
+    numbers = compile_expression(f"alert.signature_id in {list(range(700))}", event_type="alert")
+    assert kept(numbers, record(alert={"signature_id": 699}))
+    assert not kept(numbers, record(alert={"signature_id": 700}))
+    assert not kept(numbers, b'{"event_type":"alert","alert":{"signature_id":%s}}' % (b"9" * 5000))
+    texts = [f'proto == "p{number}"' for number in range(9)]
+    assert kept(compile_expression(" or ".join(texts), event_type="alert"), record(proto="x"))
+    assert not kept(compile_expression(" or ".join(texts[1:]), event_type="alert"), record(proto="x"))
 
 
 def test_the_others_are_counted_by_type() -> None:

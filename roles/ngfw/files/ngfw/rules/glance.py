@@ -21,6 +21,8 @@ Glance = Callable[[bytes], bool]
 
 # JSON may put a backslash before all others, or writes them in several ways.
 _PLAIN = re.compile(r"[ !#-.0-\[\]-~]+")
+_NUMBER = re.compile(rb"\s*:\s*(-?[0-9]+)([.eE]?)")
+_MOST = 8  # looking for more costs as much as parsing
 _TEXT_TESTS = frozenset(("contains", "starts_with", "ends_with"))
 
 
@@ -28,7 +30,7 @@ def glance(tree: Tree) -> Glance | None:
     """The look that an expression allows; None if all lines have to be parsed."""
     if isinstance(tree, Junction):
         parts = [glance(each) for each in tree.operands]
-        return either(parts) if tree.operator == "or" else _both([part for part in parts if part is not None])
+        return either(parts) if tree.operator == "or" else _both([part for part in parts if part is not None][:_MOST])
     if isinstance(tree, Call) and tree.name in _TEXT_TESTS:
         whole, part = tree.arguments
         return _held(whole, part)
@@ -46,9 +48,9 @@ def glance(tree: Tree) -> Glance | None:
 
 def either(parts: Iterable[Glance | None]) -> Glance | None:
     """The look for lines that are worth parsing for one of several expressions."""
-    known = []
+    known: list[Glance] = []
     for part in parts:
-        if part is None:
+        if part is None or len(known) == _MOST:
             return None
         known.append(part)
     if len(known) == 1:
@@ -106,21 +108,20 @@ def _needle(text: str, *, whole: bool) -> Glance | None:
     return (lambda line: needle in line) if needle else None
 
 
-def _number(path: Path, numbers: Iterable[int]) -> Glance | None:
+def _number(path: Path, numbers: set[int]) -> Glance | None:
     """For lines in which the field's name stands before one of the numbers."""
     name = path[-1]
     if not isinstance(name, str) or not _PLAIN.fullmatch(name):
         return None
     key = f'"{name}"'.encode()
-    forms = [str(number) for number in sorted(numbers)] + (["-0"] if 0 in numbers else [])
-    wanted = "|".join(forms) or "(?!)"
-    written = re.compile(rf"\s*:\s*(?:(?:{wanted})(?![0-9])|-?[0-9]+[.eE])".encode()).match
+    wanted = {str(number).encode() for number in numbers} | ({b"-0"} if 0 in numbers else set())
 
     def look(line: bytes) -> bool:
         at = line.find(key)
         while at >= 0:
             at += len(key)
-            if written(line, at):
+            found = _NUMBER.match(line, at)
+            if found is not None and (found[2] or found[1] in wanted):
                 return True
             at = line.find(key, at)
         return False
