@@ -300,7 +300,9 @@ class Lab:
                 continue
             port = f"{host}-{interface}"
             ip = ["ip", "-n", self.prefix, "link"]
-            run([*ip, "add", port, "type", "veth", "peer", "name", interface, "netns", pid])
+            # The same after a reboot, as a network card's: else neighbours go on sending to the one before.
+            mac = "02:" + hashlib.sha256(port.encode()).digest()[:5].hex(":")
+            run([*ip, "add", port, "type", "veth", "peer", "name", interface, "address", mac, "netns", pid])
             run([*ip, "set", port, "master", bridge, "up"])
             for address in addresses[interface]:
                 run([*inside, "address", "add", address, "dev", interface, *(["nodad"] if ":" in address else [])])
