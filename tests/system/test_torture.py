@@ -124,4 +124,4 @@ def test_killed_two_hundred_times_it_neither_loses_nor_doubles(watcher: Watcher)
     doubled = {number: count for number, count in numbers.items() if count > 1 and number != '1"'}
     assert not doubled
     assert sum(numbers.values()) == len(addresses) + skipped
-    assert watcher.stop() == 0
+    assert watcher.stop(seconds=60) == 0

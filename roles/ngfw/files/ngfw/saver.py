@@ -33,16 +33,20 @@ class Saver:
         self._child = -1
         self._watched = -1
         self._failing = False
+        self._unsaved = False
 
     def changed(self) -> None:
         """There is something new to save."""
+        self._unsaved = True
         if not self._loop.has_timer(_TIMER):
             self._loop.after(_TIMER, DELAY_SECONDS, self._start)
 
     def finish(self) -> None:
-        """Save here and now: the process ends."""
+        """Save here and now what is not saved yet: the process ends."""
         self._loop.cancel(_TIMER)
         self._wait()
+        if not self._unsaved:
+            return
         try:
             self._prepare()()
         except Exception as error:  # whatever it is, it must not keep the process from ending in order
@@ -53,6 +57,7 @@ class Saver:
             self.changed()
             return
         save = self._prepare()
+        self._unsaved = False
         reader, writer = os.pipe2(os.O_CLOEXEC)
         child = os.fork()
         if child == 0:
@@ -94,6 +99,7 @@ class Saver:
             self._failing = False
 
     def _tell(self, error: object) -> None:
+        self._unsaved = True
         if not self._failing:
             self._failing = True
             self._failed(f"the blocks could not be saved for the next boot: {error}")
