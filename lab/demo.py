@@ -92,8 +92,8 @@ class Demo:
                     task = line.split("[", 1)[1].split("]", 1)[0].removeprefix("reflex.ngfw.ngfw : ")
                 elif line.startswith("included:"):
                     self.say(f"    {task}")
-                elif message := re.match(r'\s*"msg": "(.+)"', line):
-                    self.say(f"    {message[1]}")
+                elif message := re.match(r'\s*"msg": "(.+)"|\s{8}"(.+)",?$', line):
+                    self.say(f"    {message[1] or message[2]}")
         if process.returncode:
             raise LabError(f"{name} failed:\n{''.join(lines[-60:])}")
 
@@ -182,6 +182,7 @@ class Demo:
         times = [a.milliseconds for a in attacks if a.milliseconds is not None]
         reaction = median(times) if times else float("inf")
         self.check(reaction < MOST_MILLISECONDS, f"from alert to kernel {reaction:.0f} ms at the median")
+        self.playbook("status.yml")
 
         pings, https = [a for a in attacks if a.kind != "HTTP"], [a for a in attacks if a.kind == "HTTP"]
         self.playbook("whitelist.yml", "-e", json.dumps({"ngfw_whitelist": [v4, v6]}))
