@@ -242,7 +242,7 @@ def _escalated(duration: int, earlier: int, terms: Terms) -> int:
     if not duration or duration >= terms.longest or terms.factor == 1:
         return duration
     grown = float(duration)
-    for _ in range(earlier):
+    for _time in range(earlier):
         grown *= terms.factor
         if grown >= terms.longest:
             return terms.longest

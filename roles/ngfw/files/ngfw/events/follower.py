@@ -70,7 +70,7 @@ class Follower:
         if not self._readable(mark):
             self._asleep = True
             return
-        for _ in range(_LOOKS):
+        for _look in range(_LOOKS):
             if self._go_on_in_file(mark):
                 return
             if self._go_on_in_copy(mark):
@@ -247,7 +247,7 @@ class Follower:
         self._release(file)
         self._replace_next(None)  # the truncated file itself may have to be read before it
         self._current, self._mark = None, mark
-        if any(self._go_on_in_copy(mark) for _ in range(_LOOKS)):
+        if any(self._go_on_in_copy(mark) for _look in range(_LOOKS)):
             self._report(f"{self.path}: was copied and truncated; the copy is read to its end first")
         else:
             self._report(f"{self.path}: was truncated; it is read from its beginning")
