@@ -17,7 +17,7 @@ options:
   families:
     description:
       - Address families to manage. What lies outside is not touched, and an address of a family left out is an error.
-      - On a kernel without IPv6 there is a warning, and only IPv4 is managed.
+      - On a kernel without IPv6 there is a warning, only IPv4 is managed, and IPv6 addresses are told as refused.
     type: list
     elements: str
     choices: [ipv4, ipv6]

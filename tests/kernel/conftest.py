@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.reflex.ngfw.plugins.module_utils import _download, _module
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import Network, parse_network
@@ -389,6 +390,7 @@ def module(
 
     def run(name: str, /, *, check: bool = False, **options: Any) -> dict[str, Any]:
         main = importlib.import_module(f"ansible_collections.reflex.ngfw.plugins.modules.{name}").main
+        monkeypatch.setattr(warnings, "_global_warnings", {})  # a process is one module's, else
         internal = {"_ansible_check_mode": check, "_ansible_diff": True, "_ansible_tmpdir": str(tmp_path)}
         try:
             with patch_module_args({**options, **internal}), pytest.raises(SystemExit):

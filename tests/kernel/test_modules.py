@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall import host
 
 ATTACKER, HOST = "203.0.113.7", "198.51.100.1"
 
@@ -180,3 +183,37 @@ def test_a_list_from_a_file(lab, module, tmp_path):
     assert "has no usable address" in failed["msg"]
     assert "the old list stays" in failed["msg"]
     assert not lab.arrives("203.0.113.17", HOST)
+
+
+@pytest.mark.feature("G1")
+def test_a_kernel_without_ipv6_gets_a_warning_and_ipv4(lab, module, monkeypatch):
+    monkeypatch.setattr(host, "has_ipv6", lambda: False)
+    before = lab.run("ip6tables-save")
+    mixed = [ATTACKER, "2001:db8:a::7"]
+    refused = [{"address": "2001:db8:a::7", "reason": "this kernel has no IPv6"}]
+
+    blocked = module("ngfw_block", addresses=mixed, target="both", on_protected="fail")
+    whitelisted = module("ngfw_whitelist", entries=["203.0.113.9", "2001:db8:a::7"])
+    listed = module("ngfw_blocklist", name="mine", entries=["203.0.113.8", "2001:db8:a::7"])
+    lifted = module("ngfw_block", addresses=mixed, state="absent")
+
+    for returned in (blocked, whitelisted, listed, lifted):
+        assert returned["refused"] == refused
+        assert any("this kernel has no IPv6; only IPv4 is managed" in str(w) for w in returned["warnings"])
+    assert blocked["blocked"] == lifted["unblocked"] == [ATTACKER]
+    assert lab.run("ip6tables-save") == before
+    assert "families is [ipv4]; add the family" in module("ngfw_block", addresses=mixed, families=["ipv4"])["msg"]
+    assert "this kernel has no IPv6; use [ipv4]" in module("ngfw_chain", families=["ipv6"])["msg"]
+
+
+def test_rules_in_the_other_kind_of_iptables_are_warned_of_and_looking_makes_none(lab, module, tools):
+    kind = tools.directory.name.rstrip("0123456789")
+    other = {"nft": "legacy", "legacy": "nft"}[kind]
+    legacy_tables = Path("/proc/self/net/ip_tables_names")
+
+    assert module("ngfw_info").get("warnings", []) == []
+    assert kind == "legacy" or not legacy_tables.exists() or not legacy_tables.read_text()
+    lab.run(f"iptables-{other} -A INPUT -s 203.0.113.200 -j DROP")
+
+    warnings = [str(warning) for warning in module("ngfw_block", addresses=[ATTACKER])["warnings"]]
+    assert any(f"iptables here is {kind}, but there are rules in iptables-{other} too" in text for text in warnings)

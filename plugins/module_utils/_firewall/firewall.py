@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 from . import host, saved
-from .address import FAMILIES, IPV4, IPV6, Key, Network, NetworkSet
+from .address import FAMILIES, IPV4, IPV6, Key, Network, NetworkSet, from_key
 from .entry import Action, Block, Direction, Entry, Origin, valid_rule_name
 from .errors import InvalidInput, KernelError, SetMissing
 from .guards import Guard, Guards, WhitelistItem
@@ -27,6 +27,9 @@ from .runner import Runner, SystemRunner
 from .state import Entries, State, as_entry
 
 RUN_DIRECTORY = Path("/run/ngfw")
+
+_T = TypeVar("_T")
+_NO_IPV6 = "this kernel has no IPv6"
 
 _SCOPES = ("blocks", "blocklists", "whitelist")
 _NAMED = 200
@@ -148,7 +151,7 @@ class Firewall:
         """What the operator should know about this host, if anything."""
         found = []
         if IPV6 in self._asked_families and IPV6 not in self._families:
-            found.append("this kernel has no IPv6; only IPv4 is managed")
+            found.append(f"{_NO_IPV6}; only IPv4 is managed")
         other = self._tables.other_backend_in_use()
         if other:
             found.append(
@@ -194,14 +197,15 @@ class Firewall:
         the rule whose other entries are lifted. With `on_protected="fail"` a block of a protected or whitelisted
         address is InvalidInput, else it is refused. What does not fit into a full set is a KernelError at the end.
         """
-        wanted = list(blocks)
-        self._check_families(block.network for block in wanted)
+        wanted, refused = self._sift(blocks, lambda block: block.network)
         options = {"refresh": refresh, "later": later, "purge": purge}
         try:
-            return self._block(wanted, options, on_protected, dry_run)
+            result = self._block(wanted, options, on_protected, dry_run)
         except SetMissing:
             self.ensure(dry_run=dry_run)
-            return self._block(wanted, options, on_protected, dry_run)
+            result = self._block(wanted, options, on_protected, dry_run)
+        result.refused += refused
+        return result
 
     def _block(self, wanted: list[Block], options: Mapping[str, Any], on_protected: str, dry_run: bool) -> Result:
         with self._planning(dry_run) as planner:
@@ -225,9 +229,9 @@ class Firewall:
         dry_run: bool = False,
     ) -> Result:
         """Lift exactly these entries, of whatever rule, in every form that is asked for."""
-        wanted = list(networks)
-        self._check_families(wanted)
+        wanted, refused = self._sift(networks, lambda network: network)
         with self._planning(dry_run) as planner:
+            planner.result.refused += refused
             self._read_blocks(planner.state)
             planner.unblock(wanted, action, directions)
         return planner.result
@@ -240,10 +244,10 @@ class Firewall:
         `exact` leaves what another kind of writer made: the configuration's entries, or all but those. With `lift`
         blocks wholly inside the new entries end.
         """
-        wanted = list(items)
-        self._check_families(item.network for item in wanted)
+        wanted, refused = self._sift(items, lambda item: item.network)
         networks = [item.network for item in wanted]
         with self._planning(dry_run) as planner:
+            planner.result.refused += refused
             self._read_whitelist(planner.state)
             if state == "absent":
                 planner.whitelist_remove(networks)
@@ -268,6 +272,8 @@ class Firewall:
                     if members or spec.name in planner.state.sets or (not netset and family == self._families[0]):
                         wanted[spec] = members
             planner.result.refused += [Refusal(*refused) for refused in netset.refused]
+            if IPV6 not in self._families:
+                planner.result.refused += [Refusal(str(from_key(key)), _NO_IPV6) for key in netset.members[IPV6]]
             planner.blocklist(name, wanted, self._list_members(planner.state, name))
         return planner.result
 
@@ -432,14 +438,22 @@ class Firewall:
             ),
         )
 
-    def _check_families(self, networks: Iterable[Network]) -> None:
+    def _sift(self, items: Iterable[_T], network_of: Callable[[_T], Network]) -> tuple[list[_T], list[Refusal]]:
+        """The items that this kernel can have, and refusals of the others; InvalidInput for a family left out."""
+        kept, refused = [], {}
         managed = set(self._families)
-        for network in networks:
-            if network.family not in managed:
+        for item in items:
+            network = network_of(item)
+            if network.family in managed:
+                kept.append(item)
+            elif network.family in self._asked_families:
+                refused[network] = Refusal(str(network), _NO_IPV6)
+            else:
                 raise InvalidInput(
-                    f"{network} is {network.family}, but families is [{', '.join(self._families)}]; add the family, "
-                    "or leave the address out"
+                    f"{network} is {network.family}, but families is [{', '.join(self._asked_families)}]; add the "
+                    "family, or leave the address out"
                 )
+        return kept, list(refused.values())
 
 
 def _in_order(given: Sequence[str], known: Sequence[str], what: str) -> list[str]:
