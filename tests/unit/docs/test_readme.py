@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the READMEs and the playbooks name exists: files, playbooks, variables, modules, commands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from ngfw import cli
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = ["README.md", "CONTRIBUTING.md", "roles/ngfw/README.md", "examples/infrastructure/README.md"]
+PLAYBOOKS = {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
+SPECS = yaml.safe_load((ROOT / "roles/ngfw/meta/argument_specs.yml").read_text())["argument_specs"]
+VARIABLES = {name for entry in SPECS.values() for name in entry["options"]} | {"ngfw_hosts", "ngfw_serial"}
+MODULES = {path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")}
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", read(page)):
+        assert target.startswith("https://") or (ROOT / page).parent.joinpath(target).exists(), target
+
+
+@pytest.mark.parametrize("page", [*PAGES, *(f"playbooks/{name}.yml" for name in sorted(PLAYBOOKS))])
+def test_names_of_ours_exist(page: str) -> None:
+    for name in re.findall(r"(?<![\w./-])ngfw_[a-z_]+\b(?!\*|\.)", read(page)):
+        assert name in VARIABLES | MODULES, name
+    for name in re.findall(r"reflex\.ngfw\.([a-z_]+)", read(page)):
+        assert name in PLAYBOOKS | MODULES | {"ngfw"}, name
+
+
+def test_every_playbook_is_described() -> None:
+    described = re.findall(r"^\| (`[a-z`, ]+`) \|", read("README.md"), re.M)
+    assert {name for cell in described for name in re.findall(r"[a-z]+", cell)} == PLAYBOOKS
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_exist(page: str) -> None:
+    parser = cli.parser()
+    choices = next(action.choices for action in parser._actions if isinstance(action.choices, dict))
+    for command in re.findall(r"`ngfw ([a-z]+)", read(page)):
+        assert command in choices
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_targets_of_make_exist(page: str) -> None:
+    targets = re.findall(r"^([a-z-]+):", read("Makefile"), re.M)
+    for target in re.findall(r"\bmake ([a-z-]+)", "".join(re.findall(r"`.*?`|^```.*?^```", read(page), re.S | re.M))):
+        assert target in targets
