@@ -238,7 +238,7 @@ def act(firewall: Firewall, parameters: dict[str, Any], dry_run: bool) -> dict[s
     else:
         result = firewall.block(
             [
-                sample._replace(network=network, direction=direction)
+                Block(network, sample.action, direction, *sample[3:])
                 for direction in directions(parameters["target"] or "source")
                 for network in networks
             ],

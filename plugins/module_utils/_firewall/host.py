@@ -6,7 +6,6 @@ Formats: rtnetlink(7), resolv.conf(5), proc(5); SSH_CONNECTION: ssh(1).
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 from pathlib import Path
@@ -144,6 +143,8 @@ def _connection_of(pid: int) -> str | None:
 
 def _session_peer() -> Network | None:
     """Where the login session that we belong to comes from: sd_pid_get_session(3), sd_session_get_remote_host(3)."""
+    import ctypes  # seldom needed, and not for nothing
+
     session, peer = ctypes.c_char_p(), ctypes.c_char_p()
     try:
         systemd = ctypes.CDLL("libsystemd.so.0")
