@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.duration import MAX_BLOCK_SECONDS
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Action, Direction, Origin
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netset import Limits, parse_netset
 
 ATTACKER, HOST = "203.0.113.7", "198.51.100.1"
 
@@ -191,6 +192,26 @@ def test_what_root_saved_belongs_to_whom_the_directory_belongs_to(firewall, tmp_
 
     status = (tmp_path / "sets").stat()
     assert (status.st_uid, status.st_gid) == (1234, 1235)
+
+
+@pytest.mark.feature("D4")
+def test_rules_that_somebody_saved_find_all_sets_that_they_name(lab, firewall, block, tmp_path):
+    firewall.block([block(ATTACKER), block("2001:db8:a::7"), block(ATTACKER, action=Action.LOG)])
+    firewall.blocklist("site", parse_netset(["203.0.113.128/25"], Limits()), [Direction.SOURCE])
+    rules = tmp_path / "rules.v4", tmp_path / "rules.v6"
+    for path, program in zip(rules, ("iptables", "ip6tables")):
+        path.write_text(lab.run(f"{program}-save"))
+    firewall.remove_blocklist("site")
+    firewall.save(tmp_path / "sets")
+    firewall.remove()
+
+    firewall.restore_sets(tmp_path / "sets", [*rules, tmp_path / "missing"])
+
+    for path, program in zip(rules, ("iptables", "ip6tables")):
+        lab.run(f"{program}-restore {path}")
+    assert not lab.arrives(ATTACKER, HOST)
+    assert lab.arrives("203.0.113.129", HOST)
+    assert not firewall.ensure().warnings
 
 
 def test_sets_are_saved_while_somebody_holds_the_lock(lab, firewall, block, tmp_path):

@@ -324,14 +324,16 @@ class Firewall:
         """
         return saved.write(path, self._chain, self._sets, self._clock())
 
-    def restore_sets(self, path: Path) -> int:
+    def restore_sets(self, path: Path, rules: Iterable[Path] = ()) -> int:
         """Make the sets what the file says, less what has run out; returns the number of entries. Raises OSError too.
 
-        The chain is not touched; `ensure` makes it, with the hooks that are remembered in the sets.
+        Other sets that these saved rules name are made, too, and first. The chain is not touched; `ensure` makes it,
+        with the hooks that are remembered in the sets.
         """
         with self._lock:
             self._lock.advance()
             self.forget()
+            saved.make_named(rules, self._chain, self._sets)
             return saved.restore(path, self._chain, self._sets, self._clock())
 
     # --- inner steps -------------------------------------------------------------------------------------------
