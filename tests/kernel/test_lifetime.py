@@ -111,6 +111,16 @@ def test_a_block_that_ran_out_is_new_again(lab, firewall, block):
     assert not lab.arrives(ATTACKER, HOST)
 
 
+def test_an_exception_that_an_operator_added_with_ipset_is_no_block(lab, firewall, block):
+    firewall.block([block("203.0.113.0/24")])
+    lab.run(f"ipset add NGFW-drop-src4 {ATTACKER} nomatch")
+
+    assert [str(entry.block.network) for entry in firewall.info().entries()] == ["203.0.113.0/24"]
+    assert lab.arrives(ATTACKER, HOST)
+    assert firewall.block([block(ATTACKER)]).blocked
+    assert not lab.arrives(ATTACKER, HOST)
+
+
 @pytest.mark.feature("C6")
 def test_what_an_operator_added_with_ipset_is_a_block_like_any_other(lab, firewall, block):
     firewall.block([block("203.0.113.1")])

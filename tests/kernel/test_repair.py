@@ -166,12 +166,21 @@ def test_a_chain_of_somebody_else_is_refused(lab, block, request_):
     assert lab.kernel() == before
 
 
-@pytest.mark.parametrize("kind", ["hash:ip", "hash:net family inet6", "list:set"])
-def test_a_set_of_another_type_under_one_of_our_names_is_refused(lab, firewall, block, kind):
+@pytest.mark.parametrize(
+    ("kind", "complaint"),
+    [
+        ("hash:ip", "is a hash:ip of ipv4"),
+        ("hash:net family inet6", "is a hash:net of ipv6"),
+        ("list:set", "is a list:set of "),
+        ("hash:net", "has no time-outs, counters and comments"),
+        ("hash:net timeout 60 comment", "has no time-outs, counters and comments"),
+    ],
+)
+def test_a_set_of_another_kind_under_one_of_our_names_is_refused(lab, firewall, block, kind, complaint):
     lab.run(f"ipset create NGFW-drop-src4 {kind}")
     before = lab.kernel()
 
-    with pytest.raises(InvalidInput, match=f"NGFW-drop-src4 .*{kind.split()[0]}"):
+    with pytest.raises(InvalidInput, match=f"NGFW-drop-src4 .*{complaint}.*; remove or rename it"):
         firewall.block([block(ATTACKER)])
 
     assert lab.kernel() == before

@@ -26,7 +26,8 @@ _GENERIC = struct.pack("=BBH", 0, 0, 0)  # nfgenmsg
 _PROTOCOL, _SETNAME, _TYPENAME, _REVISION, _FAMILY, _FLAGS, _DATA, _ADT, _LINENO = 1, 2, 3, 4, 5, 6, 7, 8, 9
 _IP, _CIDR, _TIMEOUT, _CADT_FLAGS, _MAXELEM, _ELEMENTS = 1, 3, 6, 8, 19, 24
 _BYTES, _PACKETS, _COMMENT = 24, 25, 26
-_WITH_COUNTERS, _WITH_COMMENT = 8, 16
+_NOMATCH = 4  # IPSET_FLAG_NOMATCH: an exception from the networks around it, which only `ipset` makes
+_FULL_FLAGS = 8 | 16  # IPSET_FLAG_WITH_COUNTERS, IPSET_FLAG_WITH_COMMENT
 _LIST_HEADERS = 4
 _FIND_TYPE, _BUSY, _REFERENCED, _FULL = 4098, 4100, 4108, 4352
 _IS_THERE = _NOT_THERE = 4103  # IPSET_ERR_EXIST: an entry to be added is there, or one to be deleted or tested is not
@@ -40,11 +41,15 @@ _BUSY_SECONDS = 10.0
 
 
 class SetHeader(NamedTuple):
-    """A set as the kernel describes it; `elements` counts expired entries that are not yet swept, too."""
+    """A set as the kernel describes it; `elements` counts expired entries that are not yet swept, too.
+
+    `full` tells that its entries have time-outs, counters and comments.
+    """
 
     name: str
     type: str
     family: str
+    full: bool
     elements: int
 
 
@@ -109,7 +114,7 @@ class IpSets:
         data = attribute(_MAXELEM | NETWORK_ORDER, _U32.pack(max(MAX_ELEMENTS, elements)))
         if not plain:
             data += attribute(_TIMEOUT | NETWORK_ORDER, _U32.pack(0))
-            data += attribute(_CADT_FLAGS | NETWORK_ORDER, _U32.pack(_WITH_COUNTERS | _WITH_COMMENT))
+            data += attribute(_CADT_FLAGS | NETWORK_ORDER, _U32.pack(_FULL_FLAGS))
         self._execute(
             _CREATE,
             attribute(_SETNAME, name.encode() + b"\0")
@@ -282,10 +287,12 @@ def _header(found: dict[int, bytes]) -> SetHeader | None:
     if _DATA not in found or _TYPENAME not in found:
         return None
     data = attributes(found[_DATA])
+    flags = _U32.unpack(data[_CADT_FLAGS])[0] if _CADT_FLAGS in data else 0
     return SetHeader(
         found[_SETNAME].rstrip(b"\0").decode("utf-8", "replace"),
         found[_TYPENAME].rstrip(b"\0").decode("utf-8", "replace"),
         _FAMILIES.get(found[_FAMILY][0], ""),
+        _TIMEOUT in data and flags & _FULL_FLAGS == _FULL_FLAGS,
         _U32.unpack(data[_ELEMENTS])[0] if _ELEMENTS in data else 0,
     )
 
@@ -310,7 +317,9 @@ def _entries(adt: bytes) -> list[SetEntry]:
                 found.append(SetEntry(Network(packed, prefix), timeout, comment, packets, octets))
                 offset += (size + 3) & ~3
                 continue
-        found.append(_entry(attributes(adt, offset + 4, offset + size)))
+        fields = attributes(adt, offset + 4, offset + size)
+        if _CADT_FLAGS not in fields or not _U32.unpack(fields[_CADT_FLAGS])[0] & _NOMATCH:
+            found.append(_entry(fields))
         offset += (size + 3) & ~3
     return found
 

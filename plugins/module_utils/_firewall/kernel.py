@@ -175,10 +175,15 @@ class Kernel:
             spec = parse_set_name(self._chain, name)
             if spec is None:
                 continue
+            odd = ""
             if header.type != "hash:net" or header.family != spec.family:
+                odd = f"is a {header.type} of {header.family}"
+            elif not (header.full or spec.role in (Role.LIST, Role.FILLING)):
+                odd = "has no time-outs, counters and comments"
+            if odd:
                 raise InvalidInput(
-                    f"the set {name} has the name of one of ours, but is a {header.type} of {header.family}; "
-                    "remove or rename it, or choose another chain name"
+                    f"the set {name} has the name of one of ours, but {odd}; remove or rename it, or choose another "
+                    "chain name"
                 )
             state.sets[name] = spec
             state.sizes[name] = header.elements
