@@ -61,13 +61,13 @@ def test_what_ended_while_the_watcher_was_down_has_expired(watcher: Watcher, num
 def test_a_lifted_block_is_journaled_and_does_not_expire(
     watcher: Watcher, command: list[str], reason: str, running: bool
 ) -> None:
-    one_block(watcher, RULES.replace("duration: 30m", "duration: 4s"))
+    one_block(watcher, RULES.replace("duration: 30m", "duration: 4s" if running else "duration: 30s"))
     if not running:
         watcher.stop()
     assert watcher.command(*command).returncode == 0
     if not running:
         watcher.start()
-    wait_until(lambda: watcher.lines("blocks.log", "UNBLOCKED"), seconds=1.5)
+    wait_until(lambda: watcher.lines("blocks.log", "UNBLOCKED"), seconds=2.5 if running else 20)
     assert [(each["action"], each["reason"]) for each in watcher.decisions()][1:] == [("unblock", reason)]
     if running and command[0] == "unblock":
         time.sleep(3.2)  # past its old end

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from ngfw import expiry
+from ngfw.catchup import compare
 from ngfw.endings import EARLY_SECONDS, Endings
 from ngfw.expiry import Expiries
 from ngfw.firewall.address import Network, parse_network
@@ -142,6 +143,7 @@ def test_what_the_mirror_knows_of_a_later_end_counts(setup: Setup) -> None:
 
 
 def test_what_the_watcher_lifts_itself(setup: Setup) -> None:
+    setup.endings.adopt(Expiries(), [])
     setup.block(entry(A), entry(B))
     setup.endings.lifted([entry(A), entry("203.0.113.9")], "on_stop: flush")
     assert setup.told() == [("unblock", A, "on_stop: flush")]
@@ -155,7 +157,8 @@ def test_what_the_watcher_lifts_itself(setup: Setup) -> None:
 def test_what_is_in_force_is_kept_and_followed_through_the_journal(setup: Setup) -> None:
     blocks = Expiries()
     blocks.add([entry(A), entry(A, action=Action.LOG, log_prefix="X: "), entry(B, None, duration=0)])
-    entries, mark = expiry.decode(expiry.encode(blocks.entries(), Mark(7, 9)))
+    rows, mark = expiry.decode(expiry.encode(blocks.entries(), Mark(7, 9)))
+    entries = list(expiry.entries_of(rows))
     assert (entries, mark) == (blocks.entries(), Mark(7, 9))
     assert expiry.decode(expiry.encode([], None)) == ([], None)
 
@@ -184,3 +187,25 @@ def test_what_is_in_force_is_kept_and_followed_through_the_journal(setup: Setup)
     for bad in (b"{", b"[]", b'{"version":9}', b'{"version":1,"mark":null,"blocks":[[1]]}'):
         with pytest.raises((ValueError, KeyError, TypeError)):
             expiry.decode(bad)
+
+
+@pytest.mark.feature("D1")
+def test_the_last_runs_blocks_become_known_while_new_ones_come_and_go(setup: Setup) -> None:
+    gone, lifted, again, stays = (entry(f"203.0.113.{number}", NOW + 60) for number in (10, 11, 12, 13))
+    over = entry("203.0.113.14", NOW - 5)
+    new, told = entry(A, NOW + 60), entry(B, NOW + 1)
+    # The thread's look at the kernel, and what the loop does before it hears of it.
+    held = [stays, new, told, again._replace(created_at=NOW + 61, expires_at=NOW + 300)]
+    found = compare([over, gone, lifted, again, stays], held)
+    setup.block(new, told)
+    setup.pass_time(NOW + 1.1)
+    assert setup.told() == [("expire", B, "RULE High")]
+    setup.endings.lifted([lifted], "REPUTATION CLEAN")
+    setup.endings.adopt(*found)
+    assert sorted(setup.told()[1:]) == [
+        ("expire", "203.0.113.14", "RULE High"),
+        ("unblock", "203.0.113.10", "lifted by hand or by a module"),
+        ("unblock", "203.0.113.11", "REPUTATION CLEAN"),
+        ("unblock", "203.0.113.12", "lifted by hand or by a module"),
+    ]
+    assert {str(each.block.network) for each in setup.endings.entries()} == {A, "203.0.113.12", "203.0.113.13"}

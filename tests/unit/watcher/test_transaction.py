@@ -42,6 +42,8 @@ class Kernel:
             text = str(block.network)
             if text in self.refused:
                 result.refused.append(Refusal(text, self.refused[text]))
+            elif text in self.held and block.duration > 1800:
+                result.extended.append(Entry(block, Origin.WATCHER, NOW, NOW + block.duration))
             elif text in self.held:
                 result.already.append(block)
             else:
@@ -282,6 +284,13 @@ def test_an_entry_that_somebody_lifted_is_a_new_block(setup: Setup) -> None:
     assert setup.kernel.given == [[A, B]]
     assert setup.journaled() == [("block", A, "RULE High")]
     assert [line.split()[2:4] for line in setup.lines(BLOCKS_LOG)] == [["BLOCKED", A]]
+
+
+def test_an_entry_hit_again_and_extended_in_one_batch_was_not_lifted(setup: Setup) -> None:
+    setup.kernel.held = {A}
+    setup.run(batch(decision(A, Outcome.EXTENDED, duration=7200), repeats=(decision(A, Outcome.ACTIVE),)))
+    assert setup.kernel.given == [[A, A]]
+    assert setup.journaled() == [("extend", A, "RULE High")]
 
 
 @pytest.mark.feature("F5")

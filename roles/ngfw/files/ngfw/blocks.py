@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from . import expiry
+from .catchup import CatchUp, Past, compare
 from .decision import Lift
 from .endings import Endings
 from .enforcement import Enforcement, Rehearsal
@@ -53,7 +54,8 @@ class Blocks:
             forgiven=history.forgive,
         )
         self._saver = Saver(loop, self._prepare_save, in_child=state.unlock, failed=failed)
-        self._caught_up = False
+        self._others_wrote = False
+        self._catching: CatchUp | None = None
 
     def start(self) -> None:
         """Begin to follow. New offenders come first: what has ended meanwhile is told when they are blocked.
@@ -84,7 +86,6 @@ class Blocks:
 
     def lift(self, lift: Lift) -> None:
         """Lift what an answer has shown to be wrong."""
-        self._be_caught_up()
         try:
             lifted = self._enforcement.lift(lift.block)
         except FirewallError as error:
@@ -100,7 +101,10 @@ class Blocks:
 
     def stop(self, *, flush: bool) -> None:
         """Tell of all ends up to now, lift the watcher's own blocks if asked to, and save for the next boot."""
-        self._be_caught_up()
+        if self._catching is None:
+            self._catch_up()
+        if self._catching is not None:
+            self._catching.wait()
         if flush and self._real:
             self._flush()
         self._saver.finish()
@@ -122,54 +126,61 @@ class Blocks:
         self._changed()
 
     def _follow_others(self) -> None:
-        if not isinstance(self._enforcement, Enforcement) or not self._enforcement.others_wrote():
+        if isinstance(self._enforcement, Enforcement) and self._enforcement.others_wrote():
+            self._others_wrote = True
+            self._compare()
+            self.touch()
+
+    def _compare(self) -> None:
+        """Tell what others lifted; before the last run's blocks are known that has to wait."""
+        if not self._others_wrote or not self._endings.caught_up:
             return
-        if not self._caught_up:
-            self._catch_up()
-            return
+        self._others_wrote = False
         try:
             self._endings.compare()
         except FirewallError as error:
             self._failed(f"cannot see what others changed: {error}")
         self.arm()
-        self.touch()
-
-    def _be_caught_up(self) -> None:
-        if not self._caught_up:
-            self._catch_up()
 
     def _catch_up(self) -> None:
-        """Know again which blocks were in force when the last run ended, and journal the end of those that are not."""
-        self._loop.cancel(_CATCH_UP)
-        self._caught_up = True
-        try:
-            if self._real:
-                self._remember()
-            self._endings.compare()
-        except FirewallError as error:
-            self._failed(f"cannot see which blocks have ended: {error}")
-        self.arm()
-        self._changed()
+        """Find out which blocks were in force when the last run ended, and what became of them."""
+        enforcement = self._enforcement
+        kept = self._state.load(IN_FORCE, expiry.decode) if self._real else None
+        rows, mark = ([], None) if kept is None else kept
+        lines = b"" if mark is None else self._journal.after(ALERTS_JSON, mark)
 
-    def _remember(self) -> None:
-        kept = self._state.load(IN_FORCE, expiry.decode)
-        if kept is not None:
-            entries, mark = kept
-            if mark is not None:
-                entries = expiry.follow(entries, self._journal.after(ALERTS_JSON, mark))
-            self._endings.add(entry for entry in entries if self._endings.get(entry.block) is None)
+        def find() -> Past:
+            known = expiry.follow(expiry.entries_of(rows), lines)
+            return compare(known, enforcement.entries_apart())
+
+        self._loop.cancel(_CATCH_UP)
+        self._catching = CatchUp(self._loop, find, done=self._caught_up, failed=self._not_caught_up)
+
+    def _caught_up(self, past: Past) -> None:
+        self._endings.adopt(*past)
+        self._compare()
+        self.arm()
+        self.touch()
+
+    def _not_caught_up(self, error: Exception) -> None:
+        self._failed(f"cannot see which blocks of the last run have ended: {error}")
+        self._caught_up(Past(expiry.Expiries(), []))
 
     def _prepare_save(self) -> Callable[[], None]:
-        """What the child has to write; what can change meanwhile is taken now."""
+        """What the child has to write; what can change meanwhile is taken now.
+
+        Until the last run's blocks are known, what it left of them stays: the journal has what happened since.
+        """
         enforcement = self._enforcement
         if not isinstance(enforcement, Enforcement):
             return _nothing
-        self._be_caught_up()
+        known = self._endings.caught_up
         entries, mark = self._endings.entries(), self._journal.mark(ALERTS_JSON)
 
         def save() -> None:
             enforcement.save(self._state.directory / SETS)
-            self._state.keep(IN_FORCE, expiry.encode(entries, mark))
+            if known:
+                self._state.keep(IN_FORCE, expiry.encode(entries, mark))
 
         return save
 

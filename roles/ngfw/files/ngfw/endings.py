@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from .expiry import Expiries
+from .expiry import Expiries, Key
 from .firewall.address import Network
 from .firewall.entry import Block, Entry
 from .firewall.errors import FirewallError
@@ -56,6 +56,7 @@ class Endings:
         self._kernel, self._metrics, self._journal = kernel, metrics, journal
         self._clock, self._dry_run = clock, dry_run
         self._blocks = Expiries()
+        self._told: set[Key] | None = set()  # until adopt(): what has ended since the start
         self._ending: list[tuple[float, int, Entry]] = []  # a heap by their ends
         self._serial = 0
 
@@ -84,6 +85,26 @@ class Endings:
         if self._ending:
             moments.append(self._ending[0][0])
         return min(moments, default=None)
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the last run's blocks are known."""
+        return self._told is None
+
+    def adopt(self, present: Expiries, gone: Iterable[Entry]) -> None:
+        """From now on know these blocks of the last run as well, and journal that those are `gone`."""
+        now, told = self._clock(), self._told or set()
+        for key in told:
+            present.forget(key)
+        for entry in self.entries():
+            present.add((entry,))
+        self._blocks, self._ending, self._told = present, [], None
+        expired: list[Entry] = []
+        lifted: list[Entry] = []
+        for entry in gone:
+            if entry.block[:3] not in told:
+                (expired if _over(entry, now + _ROUNDED) else lifted).append(entry)
+        self._tell(expired, lifted)
 
     def expire(self) -> None:
         """Journal what has ended."""
@@ -118,7 +139,7 @@ class Endings:
 
     def lifted(self, entries: Iterable[Entry], reason: str, *, forgiven: bool = True) -> None:
         """The watcher itself lifted these."""
-        known = [entry for entry in entries if self._blocks.take(entry.block) is not None]
+        known = [entry for entry in entries if self._blocks.take(entry.block) is not None or not self.caught_up]
         self._tell([], known, reason, forgiven=forgiven)
 
     def unseen(self, block: Block) -> Lines | None:
@@ -142,6 +163,8 @@ class Endings:
     ) -> None:
         if not expired and not lifted:
             return
+        if self._told is not None:
+            self._told.update(entry.block[:3] for entry in (*expired, *lifted))
         if forgiven:
             self._forgiven([entry.block for entry in lifted if not is_provisional(entry.block)])
         lines = [self._unblocked(entry, reason) for entry in lifted]

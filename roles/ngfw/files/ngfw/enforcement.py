@@ -80,6 +80,14 @@ class Enforcement:
         """All blocks in force."""
         return self._firewall.entries()
 
+    def entries_apart(self) -> list[Entry]:
+        """The same, through a connection to the kernel of its own: for a thread beside the loop."""
+        firewall = Firewall(chain=self._config.chain, families=self._config.families, origin=Origin.WATCHER)
+        try:
+            return firewall.entries()
+        finally:
+            firewall.close()
+
     def holds(self, block: Block) -> bool:
         """Whether the kernel itself holds that entry now."""
         return self._firewall.holds(block)
@@ -182,6 +190,9 @@ class Rehearsal(Recorder):
 
     def own(self) -> list[Network]:
         return own_addresses()
+
+    def entries_apart(self) -> list[Entry]:
+        return self.entries()
 
     def entries(self) -> list[Entry]:
         return [entry for entry in self.all_entries() if not entry.expires_at or entry.expires_at > self._clock()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .firewall.address import parse_network
@@ -14,6 +14,7 @@ from .journal import Mark
 from .state import VERSION, block_fields, block_of
 
 Key = tuple[Any, ...]
+Row = tuple[list[Any], float, Any]
 
 _ACTIONS = {
     "block": Action.DROP,
@@ -47,6 +48,10 @@ class Expiries:
     def take(self, block: Block) -> Entry | None:
         """The same, and forget it."""
         return self._entries.pop(block[:3], None)
+
+    def forget(self, key: Key) -> None:
+        """The entry with these first fields of its block is of no interest."""
+        self._entries.pop(key, None)
 
     def entries(self) -> list[Entry]:
         return list(self._entries.values())
@@ -98,17 +103,19 @@ def encode(entries: Iterable[Entry], mark: Mark | None) -> bytes:
     return json.dumps({"version": VERSION, "mark": mark, "blocks": blocks}, separators=(",", ":")).encode()
 
 
-def decode(data: bytes) -> tuple[list[Entry], Mark | None]:
-    """Raises ValueError, KeyError or TypeError for anything that encode() did not write."""
+def decode(data: bytes) -> tuple[list[Row], Mark | None]:
+    """What entries_of() makes entries of, and the mark. Raises ValueError, KeyError or TypeError for anything else."""
     fields = json.loads(data)
     if fields["version"] != VERSION:
         raise ValueError(f"version {fields['version']!r}, this program writes {VERSION}")
     mark = None if fields["mark"] is None else Mark(*map(int, fields["mark"]))
-    entries = [
-        Entry(block_of(block), Origin.WATCHER, float(created), None if end is None else float(end))
-        for block, created, end in fields["blocks"]
-    ]
-    return entries, mark
+    return [(list(block), float(created), end) for block, created, end in fields["blocks"]], mark
+
+
+def entries_of(rows: Iterable[Row]) -> Iterator[Entry]:
+    """The entries that encode() was given. Raises ValueError or TypeError for others."""
+    for block, created, end in rows:
+        yield Entry(block_of(block), Origin.WATCHER, created, None if end is None else float(end))
 
 
 def follow(entries: Iterable[Entry], lines: bytes) -> list[Entry]:

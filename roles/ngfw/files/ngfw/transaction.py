@@ -275,8 +275,10 @@ class Transaction:
             if reported <= _MAX_REPORTED:
                 self._journal.say(f"{decision.ip} was not blocked ({decision.rule}): {refusal}", level="ERROR")
             items.append(Item(None, refused_lines(item.lines, refusal)))
+        decided = {decision.block[:3] for decision in batch.decisions if decision.block is not None}
         for decision in batch.repeats:
-            if decision.block is not None and decision.block[:3] in accepted.new:
+            key = None if decision.block is None else decision.block[:3]
+            if decision.block is not None and key in accepted.new and key not in decided:
                 # Somebody had lifted it with a tool that tells nobody: it is a new block.
                 lifted = self._lifted(decision.block)
                 if lifted is not None:
