@@ -217,3 +217,22 @@ def test_rules_in_the_other_kind_of_iptables_are_warned_of_and_looking_makes_non
 
     warnings = [str(warning) for warning in module("ngfw_block", addresses=[ATTACKER])["warnings"]]
     assert any(f"iptables here is {kind}, but there are rules in iptables-{other} too" in text for text in warnings)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("ngfw_block", {"addresses": [ATTACKER], "state": "absent"}),
+        ("ngfw_whitelist", {"entries": [ATTACKER], "state": "absent"}),
+        ("ngfw_blocklist", {"name": "mine", "state": "absent"}),
+        ("ngfw_flush", {"scope": ["blocks", "blocklists", "whitelist"]}),
+        ("ngfw_chain", {"state": "absent"}),
+    ],
+)
+def test_lifting_makes_no_chain_where_there_is_none(lab, module, name, options):
+    before = lab.kernel()
+
+    assert not module(name, check=True, **options)["changed"]
+    assert not module(name, **options)["changed"]
+
+    assert lab.kernel() == before

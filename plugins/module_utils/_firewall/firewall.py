@@ -230,7 +230,7 @@ class Firewall:
     ) -> Result:
         """Lift exactly these entries, of whatever rule, in every form that is asked for."""
         wanted, refused = self._sift(networks, lambda network: network)
-        with self._planning(dry_run) as planner:
+        with self._planning(dry_run, only_lifts=True) as planner:
             planner.result.refused += refused
             self._read_blocks(planner.state)
             planner.unblock(wanted, action, directions)
@@ -246,7 +246,7 @@ class Firewall:
         """
         wanted, refused = self._sift(items, lambda item: item.network)
         networks = [item.network for item in wanted]
-        with self._planning(dry_run) as planner:
+        with self._planning(dry_run, only_lifts=state == "absent") as planner:
             planner.result.refused += refused
             self._read_whitelist(planner.state)
             if state == "absent":
@@ -285,7 +285,7 @@ class Firewall:
     def remove_blocklist(self, name: str, *, dry_run: bool = False) -> Result:
         """Remove a blocklist and its rule."""
         valid_list_name(name)
-        with self._planning(dry_run) as planner:
+        with self._planning(dry_run, only_lifts=True) as planner:
             planner.blocklist(name, {}, self._list_members(planner.state, name))
         return planner.result
 
@@ -298,7 +298,7 @@ class Firewall:
             valid_rule_name(rule_name)
             if "blocks" not in scope:
                 raise InvalidInput(f"rule_name '{rule_name}' names blocks only; add blocks to scope, or leave it out")
-        with self._planning(dry_run) as planner:
+        with self._planning(dry_run, only_lifts=True) as planner:
             if "blocks" in scope:
                 self._read_blocks(planner.state)
                 planner.flush_blocks(rule_name)
@@ -348,17 +348,21 @@ class Firewall:
         return state
 
     @contextmanager
-    def _planning(self, dry_run: bool, *, prepare: bool = True, look_again: bool = False) -> Iterator[Planner]:
+    def _planning(
+        self, dry_run: bool, *, prepare: bool = True, only_lifts: bool = False, look_again: bool = False
+    ) -> Iterator[Planner]:
         """One transaction: the caller plans inside, what comes out is applied.
 
-        `prepare` makes sure of the sets that guard, of the protected addresses, and of the chain; `look_again`
-        believes no mirror of the chain and of which sets there are.
+        `prepare` makes sure of the sets that guard, of the protected addresses, and of the chain; what `only_lifts`
+        makes nothing where there is nothing of the chain. `look_again` believes no mirror of the chain and of which
+        sets there are.
         """
         self._looking, self._looked = False, None
         with nullcontext() if dry_run else self._lock:
             now = self._clock()
             state, lost = self._kernel.look_again() if look_again else (self._kernel.state(), {})
             planner = Planner(self._chain, self._families, state, self._origin, now)
+            prepare = prepare and not (only_lifts and state.is_empty(self._families))
             if prepare:
                 planner.revive(lost)
                 planner.guard_sets()

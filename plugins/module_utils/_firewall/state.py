@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -40,6 +40,11 @@ class State:
     sizes: dict[str, int] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
     settled: bool = False
+
+    def is_empty(self, families: Collection[str]) -> bool:
+        """Whether there is neither a chain nor a set in these families."""
+        sets = any(spec.family in families for spec in self.sets.values())
+        return not sets and not any(chain.exists for chain in self.chains.values())
 
     def live(self, name: str, now: float) -> Iterator[tuple[Network, Held]]:
         """The entries of a set that have not run out."""
