@@ -595,6 +595,16 @@ def test_addresses_are_compared_however_they_are_written() -> None:
         assert met('src_ip in ["2001:DB8::FF", "::ffff:192.0.2.1"]', {"src_ip": text})
 
 
+def test_addresses_in_a_list_beside_a_field_are_addresses_too() -> None:
+    text = 'src_ip in ["2001:DB8::FF", dest_ip]'
+    for form in functions.address_forms("2001:db8::ff"):
+        assert met(text, {"src_ip": form, "dest_ip": "192.0.2.1"})
+    assert met(text, {"src_ip": "192.0.2.1", "dest_ip": "192.0.2.1"})
+    assert not met(text, {"src_ip": "192.0.2.2", "dest_ip": "192.0.2.1"})
+    with pytest.raises(ExpressionError, match="'nonsense' is not an address"):
+        compiled('src_ip in ["nonsense", dest_ip]')
+
+
 def test_a_two_clause_expression_takes_about_a_microsecond() -> None:
     matches = compiled('alert.severity == 1 and proto == "TCP"').matches
     best = 1.0

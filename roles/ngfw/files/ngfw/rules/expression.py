@@ -272,11 +272,12 @@ class _Compiler:
                 kind = self._literal(each)
                 if "?" not in kinds and kind not in kinds:
                     raise ExpressionError(_never(tree.left, kinds, each, kind), each.offset)
+            if isinstance(tree.left, Field) and fields.dotted(tree.left.path) in fields.ADDRESSES:
+                container = _with_all_forms(tree.left, container)
+                literals = [each for each in container.items if isinstance(each, Literal)]
             types = {type(each.value) for each in literals}
             if len(literals) == len(container.items) and (types == {str} or types <= {int, float}):
                 values: frozenset[Value] = frozenset(each.value for each in literals)
-                if isinstance(tree.left, Field) and fields.dotted(tree.left.path) in fields.ADDRESSES:
-                    values = frozenset(form for each in literals for form in _forms(tree.left, each))
                 compare = ast.In() if positive else ast.NotIn()
                 kind_test = self._constant(str) if types == {str} else None
                 return self._held(node, kind_test, compare, _set(values))
@@ -352,6 +353,15 @@ def _forms(field: Field, literal: Literal) -> frozenset[str]:
         return functions.address_forms(text)
     except InvalidInput as error:
         raise ExpressionError(str(error), literal.offset) from None
+
+
+def _with_all_forms(field: Field, container: ListOf) -> ListOf:
+    """The list with each address in all the ways that it is written in records."""
+    items: list[Tree] = []
+    for each in container.items:
+        forms = sorted(_forms(field, each)) if isinstance(each, Literal) else ()
+        items += [Literal(form, each.offset) for form in forms] if forms else [each]
+    return ListOf(tuple(items), container.offset)
 
 
 def _required(tree: Tree) -> dict[str, frozenset[Value]]:
