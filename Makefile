@@ -120,13 +120,14 @@ unit: .venv/ready $(LINK) $(if $(PYTHON39),.cache/python3.9/ready) ## tests with
 	    echo "==> unit: on Python 3.9: $$(tail -n 1 .cache/python3.9/unit.log)"
 	fi
 
-# Three parts at the same time: much of it waits. Each works in namespaces of its own.
+# Three parts at the same time: much of it waits, most of all the watcher's, which goes first where processors are few.
+# Each works in namespaces of its own.
 kernel: root .venv/ready $(LINK) ## tests against the real kernel, in network namespaces of their own
 	echo "==> kernel: the watcher as a process; at the same time, and told after it, packets and the modules' targets"
 	$(call packages,$(APT_KERNEL))
 	rm -f .cache/results/{kernel,system,integration}.json
 	mkdir -p .cache
-	NGFW_RESULTS=.cache/results/kernel.json python -m pytest -q tests/kernel >.cache/kernel.log 2>&1 & packets=$$!
+	NGFW_RESULTS=.cache/results/kernel.json nice python -m pytest -q tests/kernel >.cache/kernel.log 2>&1 & packets=$$!
 	nice tests/integration/run >.cache/integration.log 2>&1 & targets=$$!
 	trap 'kill $$packets $$targets 2>/dev/null || true' EXIT
 	failed=0
