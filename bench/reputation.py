@@ -17,7 +17,7 @@ WATCHER = Path(__file__).resolve().parents[1] / "roles" / "ngfw" / "files"
 _PROGRAM = """
 import json, os, random, resource, sys, time
 from pathlib import Path
-from ngfw.config import Netset
+from ngfw.settings.config import Netset
 from ngfw.firewall.address import parse_host
 from ngfw.intel.mailbox import Mailbox
 from ngfw.intel.netsets import Netsets

@@ -22,11 +22,11 @@ import json, sys, time, tracemalloc
 from collections import Counter
 from pathlib import Path
 from ngfw.commands import SHIPPED_RULES
-from ngfw.config import Config
+from ngfw.settings.config import Config
 from ngfw.events import eve
 from ngfw.events.tail import Chunk
-from ngfw.pipeline import Pipeline
-from ngfw.recorder import Recorder
+from ngfw.decisions.pipeline import Pipeline
+from ngfw.effects.recorder import Recorder
 from ngfw.rules.engine import Engine
 from ngfw.rules.load import load_rules
 

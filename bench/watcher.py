@@ -68,7 +68,7 @@ while True:
 STEPS = """
 import atexit, json, os, signal, statistics, sys, time
 from pathlib import Path
-from ngfw.config import load as load_config
+from ngfw.settings.config import load as load_config
 from ngfw.rules.load import load_rules
 from ngfw.service import Service
 

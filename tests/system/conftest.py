@@ -262,7 +262,7 @@ class Watcher:
 _SETUP = """
 import os, signal, sys
 from pathlib import Path
-from ngfw.config import load as load_config
+from ngfw.settings.config import load as load_config
 from ngfw.rules.load import load_rules
 from ngfw.service import Service
 

@@ -29,7 +29,7 @@ for path in sys.argv[1:]:
     digest = "-"
     if stat.S_ISREG(status.st_mode):
         with open(path, "rb") as file:
-            digest = hashlib.sha1(file.read()).hexdigest()
+            digest = hashlib.sha1(file.read(), usedforsecurity=False).hexdigest()
     elif not stat.S_ISDIR(status.st_mode):
         digest = "neither file nor directory"
     owner, group = name_of(status.st_uid, pwd.getpwuid), name_of(status.st_gid, grp.getgrgid)

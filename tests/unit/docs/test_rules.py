@@ -14,7 +14,7 @@ import yaml
 from ngfw.rules import fields
 from ngfw.rules.functions import FUNCTIONS
 from ngfw.rules.load import parse_rules
-from ngfw.yamlfile import ConfigError
+from ngfw.settings.yamlfile import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")

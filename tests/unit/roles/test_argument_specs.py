@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ngfw import config, service
+from ngfw import service
+from ngfw.settings import config
 
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "ngfw"
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from ngfw import VERSION, commands
 from ngfw.cli import main, parser
+from ngfw.display.tables import blocks_table, table, whitelist_table
+from ngfw.effects.state import State
 from ngfw.firewall.errors import KernelError, MissingTool, NotPermitted
-from ngfw.state import State
-from ngfw.tables import blocks_table, table, whitelist_table
 
 RULES = """\
 rules:

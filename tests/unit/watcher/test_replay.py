@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from ngfw.commands import SHIPPED_RULES
-from ngfw.config import Config
-from ngfw.decision import Decision
+from ngfw.decisions.decision import Decision
 from ngfw.events.tail import Chunk
 from ngfw.firewall.address import NetworkSet, parse_host, parse_network
 from ngfw.replay import MAX_LINE, Summary, chunks, replay, summary_lines, to_json, to_text
 from ngfw.rules.load import load_rules, parse_rules
+from ngfw.settings.config import Config
 
 RULES = b"""
 rules:

@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ngfw import enforcement, notify
-from ngfw.config import Config, LogSource
-from ngfw.enforcement import Rehearsal
-from ngfw.expiry import Expiries
+from ngfw.effects import enforcement
+from ngfw.effects.enforcement import Rehearsal
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Block, Entry, Origin
-from ngfw.loop import Loop
 from ngfw.metrics import Histogram
-from ngfw.notify import Notifier
 from ngfw.rules.load import RuleSet, parse_rules
+from ngfw.running import notify
+from ngfw.running.expiry import Expiries
+from ngfw.running.loop import Loop
+from ngfw.running.notify import Notifier
 from ngfw.service import Service
-from ngfw.yamlfile import ConfigError, Problem
+from ngfw.settings.config import Config, LogSource
+from ngfw.settings.yamlfile import ConfigError, Problem
 
 RULES = b"""
 rules:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from . import commands
 from .commands import DEFAULT_CONFIG, FAILED, FORBIDDEN, USAGE, CommandError
 from .firewall.errors import FirewallError, InvalidInput, NotPermitted
-from .yamlfile import ConfigError
+from .settings.yamlfile import ConfigError
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "watch": commands.watch,

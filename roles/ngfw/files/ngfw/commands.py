@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import VERSION
-from .config import Config
-from .config import load as load_config
-from .yamlfile import ConfigError
+from .settings.config import Config
+from .settings.config import load as load_config
+from .settings.yamlfile import ConfigError
 
 if TYPE_CHECKING:
     from .firewall.firewall import Firewall
@@ -51,8 +51,8 @@ class CommandError(Exception):
 
 
 def watch(arguments: Namespace) -> int:
+    from .effects.state import StateError, StateForbidden
     from .service import Service
-    from .state import StateError, StateForbidden
 
     path = arguments.config or DEFAULT_CONFIG
 
@@ -111,8 +111,8 @@ def replay(arguments: Namespace) -> int:
 
 
 def status(arguments: Namespace) -> int:
+    from .display.status import block_summary, read_status, status_lines
     from .firewall.errors import FirewallError
-    from .status import block_summary, read_status, status_lines
 
     config = _config(arguments)
     found = read_status(Path(config.state_directory))
@@ -131,7 +131,7 @@ def status(arguments: Namespace) -> int:
 
 
 def list_blocks(arguments: Namespace) -> int:
-    from .tables import blocks_table
+    from .display.tables import blocks_table
 
     with _firewall(arguments) as firewall:
         blocks = firewall.info(("blocks",)).to_dict()["blocks"]
@@ -177,9 +177,9 @@ def unblock(arguments: Namespace) -> int:
 
 
 def whitelist(arguments: Namespace) -> int:
+    from .display.tables import whitelist_table
     from .firewall.address import parse_network
     from .firewall.guards import WhitelistItem
-    from .tables import whitelist_table
 
     if arguments.step == "list":
         with _firewall(arguments) as firewall:
@@ -205,7 +205,7 @@ def flush(arguments: Namespace) -> int:
 
 
 def explain(arguments: Namespace) -> int:
-    from .explain import alerts, explained_lines, history, offences, on_list, reputation, touching
+    from .display.explain import alerts, explained_lines, history, offences, on_list, reputation, touching
     from .firewall.address import parse_network
 
     network = parse_network(arguments.address)
@@ -269,7 +269,7 @@ def version(arguments: Namespace) -> int:
 
 def _told(arguments: Namespace, result: Result, lines: list[str]) -> int:
     """Print what was done, refusals and warnings; a refusal is a failure."""
-    from .tables import result_dict
+    from .display.tables import result_dict
 
     if arguments.json:
         print(json.dumps(result_dict(result)))
@@ -304,7 +304,7 @@ def _firewall(arguments: Namespace, hooks: Sequence[str] | None = None) -> Itera
 
 
 def _saved_sets(arguments: Namespace) -> Path:
-    from .state import SETS
+    from .effects.state import SETS
 
     return Path(_config(arguments).state_directory) / SETS
 

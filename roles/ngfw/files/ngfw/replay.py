@@ -15,22 +15,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .config import Config
-from .decision import Decision, Outcome
+from .decisions.decision import Decision, Outcome
+from .decisions.history import History
+from .decisions.pipeline import Pipeline
+from .decisions.view import Ask
+from .effects.recorder import Recorder
+from .effects.wording import iso_time, plain_line, quoted
 from .events.tail import Chunk
 from .firewall.address import PRIVATE, Network
 from .firewall.host import SPECIAL
-from .history import History
 from .intel.abuseipdb import Direct
 from .intel.mailbox import Case
 from .intel.netsets import Netsets
 from .intel.verdict import PRIVATE_SPACE, State, Verdict
 from .metrics import Metrics
-from .pipeline import Pipeline
-from .recorder import Recorder
 from .rules.load import RuleSet
-from .view import Ask
-from .wording import iso_time, plain_line, quoted
+from .settings.config import Config
 
 MAX_LINE = 1 << 20
 """A longer line is skipped, as the live watcher does."""

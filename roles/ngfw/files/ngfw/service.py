@@ -14,31 +14,31 @@ from functools import partial
 from pathlib import Path
 
 from . import VERSION
-from .blocks import Blocks
-from .config import Config
-from .console import Console, NoState
-from .enforcement import Enforcement, Rehearsal
-from .exporter import Exporter
+from .decisions.history import FILE as HISTORY
+from .decisions.history import History
+from .decisions.pipeline import Batch, Pipeline
+from .decisions.surge import HIGH_ALERT, MEANING
+from .effects.console import Console, NoState
+from .effects.enforcement import Enforcement, Rehearsal
+from .effects.journal import Journal
+from .effects.state import State
+from .effects.transaction import Transaction
+from .effects.wording import Lines
 from .firewall.entry import Block
 from .firewall.errors import FirewallError
-from .healing import Healing
-from .history import FILE as HISTORY
-from .history import History
 from .intel.mailbox import Answer
-from .journal import Journal
-from .loop import Loop
 from .metrics import Metrics
-from .notify import Notifier
-from .pipeline import Batch, Pipeline
-from .reader import Reader
-from .reputation import Reputation
 from .rules.load import RuleSet
-from .state import State
-from .surge import HIGH_ALERT, MEANING
-from .surroundings import Surroundings
-from .transaction import Transaction
-from .wording import Lines
-from .yamlfile import ConfigError
+from .running.blocks import Blocks
+from .running.exporter import Exporter
+from .running.healing import Healing
+from .running.loop import Loop
+from .running.notify import Notifier
+from .running.reader import Reader
+from .running.reputation import Reputation
+from .running.surroundings import Surroundings
+from .settings.config import Config
+from .settings.yamlfile import ConfigError
 
 STATUS_FILE = "status.json"
 

@@ -19,7 +19,7 @@ from ansible_collections.reflex.ngfw.plugins.filter.alerts import eve_alerts, fa
 from ansible_collections.reflex.ngfw.plugins.plugin_utils import _alerts
 from hypothesis import given
 from hypothesis import strategies as st
-from ngfw import wording
+from ngfw.effects import wording
 from ngfw.events import eve, fastlog
 from ngfw.events.event import Event
 

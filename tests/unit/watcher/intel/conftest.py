@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from ngfw.config import AbuseIPDB
+from ngfw.settings.config import AbuseIPDB
 
 
 class Request(NamedTuple):

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ngfw.config import AbuseIPDB
 from ngfw.firewall.address import parse_host
 from ngfw.intel.abuseipdb import Client, Result, read_key
 from ngfw.intel.verdict import State
+from ngfw.settings.config import AbuseIPDB
 
 ADDRESS = parse_host("203.0.113.7")
 

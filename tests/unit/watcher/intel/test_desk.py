@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ngfw.config import AbuseIPDB, Intel, Netset
 from ngfw.firewall.address import Network, parse_host
 from ngfw.intel import budget as budget_module
 from ngfw.intel import gate as gate_module
@@ -23,6 +22,7 @@ from ngfw.intel.desk import Answer, Desk
 from ngfw.intel.lookups import Pace
 from ngfw.intel.mailbox import Case
 from ngfw.intel.verdict import PRIVATE_SPACE, State
+from ngfw.settings.config import AbuseIPDB, Intel, Netset
 
 ONE, TWO, THREE = (parse_host(f"203.0.113.{number}") for number in (1, 2, 3))
 PACE = Pace(retry=0.05, retry_most=0.2, failing=0.2)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ngfw.config import Netset
 from ngfw.firewall.address import parse_host
 from ngfw.intel import netsets as subject
 from ngfw.intel.mailbox import Mailbox, Said
@@ -16,6 +15,7 @@ from ngfw.intel.netsets import Netsets
 from ngfw.intel.upkeep import Upkeep
 from ngfw.intel.verdict import State
 from ngfw.intel.web import Web
+from ngfw.settings.config import Netset
 
 BAD, GOOD = parse_host("5.5.5.5"), parse_host("8.8.8.8")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ngfw.config import Defaults
 from ngfw.firewall.entry import Action
 from ngfw.rules.load import RuleSet, load_rules, parse_rules
 from ngfw.rules.model import RuleAction, Sequence
-from ngfw.yamlfile import ConfigError
+from ngfw.settings.config import Defaults
+from ngfw.settings.yamlfile import ConfigError
 
 GOOD = """\
 rules:

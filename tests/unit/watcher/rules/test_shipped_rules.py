@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import pytest
 from ngfw.commands import SHIPPED_RULES
-from ngfw.config import Config, Intel, Netset
-from ngfw.decision import Decision
+from ngfw.decisions.decision import Decision
 from ngfw.firewall.address import parse_network
 from ngfw.replay import Summary, replay
 from ngfw.rules.load import RuleSet, load_rules
 from ngfw.rules.model import Rule
+from ngfw.settings.config import Config, Intel, Netset
 
 EVE = Path(__file__).parents[3] / "data" / "eve"
 SIGNATURES = SHIPPED_RULES.parent / "suricata" / "ngfw.rules"

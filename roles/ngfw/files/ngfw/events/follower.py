@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from . import rotation
+from ..events import rotation
 from .logfile import Lines, LogFile, Mark, TruncatedError
 from .rotation import Candidate, Ledger
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 
-from . import inotify
+from ..events import inotify
 from .follower import Follower
 from .inotify import Inotify, lookup_directories, reports_changes
 from .logfile import LogFile

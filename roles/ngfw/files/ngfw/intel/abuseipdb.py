@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import VERSION
-from ..config import AbuseIPDB
 from ..firewall.address import Network, parse_host
 from ..firewall.errors import AddressError
+from ..settings.config import AbuseIPDB
 from .budget import Budget
 from .verdict import State, Verdict, rated
 from .web import Reply, Web, WebError, describe_status, is_redirect, retry_after

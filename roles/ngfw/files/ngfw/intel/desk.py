@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from ..config import Intel
 from ..firewall.address import PRIVATE, Network
+from ..settings.config import Intel
 from .abuseipdb import NAME
 from .cache import FILE, Store
 from .lookups import Adopt, Ask, Done, Lookups, Pace

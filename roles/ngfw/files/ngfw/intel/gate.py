@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..config import AbuseIPDB
+from ..settings.config import AbuseIPDB
 from .abuseipdb import MAX_PAUSE, NAME, Result
 from .budget import MINUTE, Budget
 from .cache import Fact, Kept, Store

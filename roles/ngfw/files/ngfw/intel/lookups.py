@@ -15,8 +15,8 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import NamedTuple, Union
 
-from ..config import AbuseIPDB
 from ..firewall.address import Network
+from ..settings.config import AbuseIPDB
 from .abuseipdb import NAME, Client, Result, longest, read_key
 from .cache import Known, Store, Unfinished
 from .gate import Gate, Pause

@@ -13,8 +13,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from ..config import Netset
 from ..firewall.address import Network
+from ..settings.config import Netset
 from .download import MAX_BYTES, DownloadError, fetch, read_validators, signature
 from .ranges import Ranges, read_ranges
 from .verdict import State, Verdict

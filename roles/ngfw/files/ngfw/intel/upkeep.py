@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from .. import VERSION
-from ..config import Netset
+from ..settings.config import Netset
 from .download import DownloadError
 from .mailbox import Mailbox, Said
 from .netsets import Job, ListFile, Netsets

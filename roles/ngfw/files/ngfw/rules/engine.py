@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable
 from hashlib import blake2b
 from typing import Any, Callable, NamedTuple
 
-from . import fields
+from ..rules import fields
 from .glance import Glance, either
 from .model import Rule
 from .windows import MAX_GROUPS, Counter, DistinctCounter, Memory

@@ -16,7 +16,7 @@ from types import CodeType, FunctionType
 from typing import Any, Callable, Union
 
 from ..firewall.errors import InvalidInput
-from . import fields, functions
+from ..rules import fields, functions
 from .glance import Glance, glance
 from .regex import RegexError, compile_regex
 from .syntax import (

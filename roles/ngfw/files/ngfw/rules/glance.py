@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Callable
 
-from . import functions
+from ..rules import functions
 from .fields import ADDRESSES, Path, dotted
 from .syntax import Binary, Call, Field, Junction, ListOf, Literal, Tree
 

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import values
-from ..config import ACTIONS, Defaults
 from ..firewall.entry import Action, valid_burst, valid_log_prefix, valid_rate, valid_rule_name
 from ..firewall.errors import InvalidInput
-from ..section import Section
-from ..values import WrongValueError, shown, suggestion
-from ..yamlfile import ConfigError, Node, Problem, ScalarNode, parse, read
-from . import fields
+from ..rules import fields
+from ..settings import values
+from ..settings.config import ACTIONS, Defaults
+from ..settings.section import Section
+from ..settings.values import WrongValueError, shown, suggestion
+from ..settings.yamlfile import ConfigError, Node, Problem, ScalarNode, parse, read
 from .expression import Expression, compile_expression
 from .model import INTEL, SEVERITIES, Rule, RuleAction, Sequence
 from .syntax import ExpressionError

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a hit comes to, as it goes to the kernel and into the journals."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, NamedTuple
+
+from ..firewall.address import Network
+from ..firewall.entry import Action, Block, Direction
+from ..intel.verdict import Outcome as Judgement
+from ..rules.engine import Hit
+from ..rules.model import RuleAction
+
+MAX_MESSAGE = 1024
+"""Characters of a signature's message that a decision keeps; Suricata itself allows 1.7 MB lines."""
+
+_NAMES = {Action.DROP: "block", Action.REJECT: "reject", Action.LOG: "log", Action.RATE_LIMIT: "rate_limit"}
+
+
+class Outcome(str, Enum):
+    """What a hit leads to."""
+
+    NEW = "new"
+    EXTENDED = "extended"
+    ACTIVE = "active"  # an entry of the same or a longer duration stands: the hit is counted only
+    SKIPPED = "skipped"
+
+
+class Decision(NamedTuple):
+    """One hit decided, for one action of its rule.
+
+    `time` is the event's own (epoch seconds), `action` as replay prints it, `ip` the network that is blocked or the
+    address that is not, `duration` in seconds (0: permanent) or None for a skip. `offence`: the next block of that
+    network is longer because of this one.
+    """
+
+    time: float
+    action: str
+    ip: str
+    target: str
+    rule: str
+    reason: str
+    duration: int | None
+    sid: int | None
+    msg: str | None
+    score: int | None
+    sources: tuple[str, ...]
+    outcome: Outcome
+    block: Block | None
+    record: dict[str, Any]
+    offence: bool = False
+
+
+class Lift(NamedTuple):
+    """A block that an answer has shown to be wrong."""
+
+    block: Block
+    reason: str
+
+
+def decided(
+    hit: Hit,
+    action: RuleAction,
+    network: Network | None,
+    reason: str,
+    block: Block | None,
+    outcome: Outcome,
+    judgement: Judgement | None = None,
+    *,
+    offence: bool = False,
+) -> Decision:
+    """The decision on one action of a hit; `judgement` is what reputation had to say, if it was asked."""
+    score, sources = (None, ()) if judgement is None else (judgement.score, judgement.sources)
+    return Decision(
+        hit.time,
+        _NAMES[action.action] if block is not None else "skip",
+        "" if network is None else str(network),
+        direction_of(action).value,
+        hit.rule.name,
+        reason,
+        None if block is None else block.duration,
+        signature_id(hit.record),
+        _message(hit.record),
+        score,
+        sources,
+        outcome,
+        block,
+        hit.record,
+        offence,
+    )
+
+
+def skipped(
+    hit: Hit, action: RuleAction, address: Network | None, reason: str, judgement: Judgement | None = None
+) -> Decision:
+    """Nothing is done, for this reason."""
+    return decided(hit, action, address, reason, None, Outcome.SKIPPED, judgement)
+
+
+def counted(hit: Hit, action: RuleAction, network: Network, reason: str, again: Block | None) -> Decision:
+    """A hit on what is blocked already; `again` is put back if somebody has lifted the entry unseen."""
+    return decided(hit, action, network, reason, again, Outcome.ACTIVE)
+
+
+def direction_of(action: RuleAction) -> Direction:
+    """The side of a packet that the action's target stands on."""
+    return Direction.DESTINATION if action.target == "destination" else Direction.SOURCE
+
+
+def signature_id(record: dict[str, Any]) -> int | None:
+    """The sid of an alert's record, None for anything else."""
+    alert = record.get("alert")
+    sid = alert.get("signature_id") if isinstance(alert, dict) else None
+    return sid if isinstance(sid, int) and not isinstance(sid, bool) else None
+
+
+def _message(record: dict[str, Any]) -> str | None:
+    alert = record.get("alert")
+    message = alert.get("signature") if isinstance(alert, dict) else None
+    return message[:MAX_MESSAGE] if isinstance(message, str) else None

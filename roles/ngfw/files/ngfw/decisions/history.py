@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which networks were blocked before, and when: the next block of the same kind is longer, until that is forgotten."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+from ..database import Database, Report, opened_read_only
+from ..firewall.address import Network, to_key
+from ..firewall.entry import Action, Block, Direction
+
+FILE = "history.sqlite"
+VERSION = 1
+MAX_OFFENCES = 500_000
+"""So many are kept at most, the newest: some 30 MB of disk."""
+
+_SCHEMA = """
+CREATE TABLE offences (
+    network BLOB NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (network, kind, at)
+) WITHOUT ROWID;
+CREATE INDEX by_time ON offences (at);
+"""
+_COUNT = "SELECT count(*) FROM offences WHERE network = ? AND kind = ? AND at > ?"
+_FORGIVE = """
+DELETE FROM offences WHERE network = ?1 AND kind = ?2
+    AND at = (SELECT max(at) FROM offences WHERE network = ?1 AND kind = ?2)
+"""
+_KEEP_NEWEST = "DELETE FROM offences WHERE at < (SELECT at FROM offences ORDER BY at DESC LIMIT 1 OFFSET ?)"
+_PRUNE_AFTER = 10_000
+
+
+class History:
+    """Kept in a file, or in memory where `path` is None. No method raises; what cannot be kept is reported once."""
+
+    def __init__(self, path: Path | None, *, report: Report) -> None:
+        loss = "blocking goes on, but repeat offenders are not known after a restart"
+        self._database = Database(path, _SCHEMA, VERSION, holds="earlier blocks", loss=loss, report=report)
+        self._since_pruning = _PRUNE_AFTER
+        self._empty = True  # then nobody has to be looked up
+
+    def open(self) -> None:
+        """Begin; before this nothing is known."""
+        self._empty = self._database.load(_is_empty, True)
+
+    def earlier(self, block: Block, since: float) -> int:
+        """How many blocks of that network, action and direction began after `since` (epoch seconds)."""
+        database = self._database.connection
+        if database is None or self._empty:
+            return 0
+        try:
+            found: int = database.execute(_COUNT, (*_key(block), since)).fetchone()[0]
+        except sqlite3.Error:
+            return 0  # the next write reports what is wrong with the file
+        return found
+
+    def add(self, blocks: Iterable[Block], at: float, forget_before: float) -> None:
+        """These blocks began at that moment (epoch seconds); saying so again changes nothing."""
+        rows = [(*_key(block), at) for block in blocks]
+        if not rows:
+            return
+        self._empty = False
+        self._database.write("INSERT OR IGNORE INTO offences VALUES (?, ?, ?)", rows)
+        self._since_pruning += len(rows)
+        if self._since_pruning >= _PRUNE_AFTER:
+            self._since_pruning = 0
+            self._database.write("DELETE FROM offences WHERE at <= ?", [(forget_before,)])
+            self._database.write(_KEEP_NEWEST, [(MAX_OFFENCES,)])
+        self._database.commit()
+
+    def forgive(self, blocks: Iterable[Block]) -> None:
+        """The newest block of each of these kinds was lifted, so it was none."""
+        self._database.write(_FORGIVE, [_key(block) for block in blocks])
+        self._database.commit()
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def offences(path: Path, networks: Iterable[Network]) -> list[float]:
+    """When these networks were blocked (epoch seconds), oldest first, for people; nothing if it cannot be read."""
+    found: list[float] = []
+    try:
+        with closing(opened_read_only(path)) as database:
+            for network in networks:
+                rows = database.execute("SELECT at FROM offences WHERE network = ?", (to_key(network),))
+                found += [at for (at,) in rows]
+    except sqlite3.Error:
+        return []
+    return sorted(found)
+
+
+_KINDS = {(action, direction): f"{action.value} {direction.value}" for action in Action for direction in Direction}
+
+
+def _key(block: Block) -> tuple[bytes, str]:
+    return to_key(block.network), _KINDS[block.action, block.direction]
+
+
+def _is_empty(database: sqlite3.Connection) -> bool:
+    return database.execute("SELECT network, kind, at FROM offences LIMIT 1").fetchone() is None

@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the bytes of a log, and from late answers about an address, to decisions, with no clock, file or socket.
+
+The service drives it with what has just been written, the replay with recorded files: the same code decides.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from ..events import eve, fastlog
+from ..events.event import Event, LineError
+from ..events.offender import Resolution, is_established, resolve
+from ..events.tail import Chunk
+from ..firewall.address import Network, NetworkSet, parse_host
+from ..firewall.errors import AddressError, FirewallError
+from ..intel.mailbox import Answer, Case
+from ..metrics import Metrics
+from ..rules.engine import Engine
+from ..rules.load import RuleSet
+from ..settings.config import Config
+from .cases import Hung, decode
+from .decision import Decision, Lift, Outcome, skipped
+from .history import History
+from .policy import Enforcer, Terms, decide, reconsider, widened
+from .surge import Surges
+from .view import Ask, View
+
+REPEAT_SECONDS = 60.0
+"""A skip of the same address, rule and reason is one line in this time."""
+
+_MANY_SKIPS = 65_536
+_MANY_TYPES = 64
+
+
+class Batch(NamedTuple):
+    """What a batch of lines comes to, in the order of the lines.
+
+    `decisions` are those that have an effect or a line of their own; `alerts` has one decision for each alert that
+    a rule hit; `repeats` the first hit on each entry that was in force before the batch; `lookups` what hangs on
+    answers about an address.
+    """
+
+    decisions: list[Decision]
+    alerts: list[Decision]
+    repeats: list[Decision]
+    lookups: Sequence[tuple[Network, Case]] = ()
+
+    @property
+    def has_effect(self) -> bool:
+        return bool(self.decisions or self.alerts or self.repeats or self.lookups)
+
+
+class Pipeline:
+    """Decodes, matches and decides; what it remembers are the thresholds' counts and recent skips."""
+
+    def __init__(
+        self,
+        config: Config,
+        rules: RuleSet,
+        enforcer: Enforcer,
+        *,
+        own: Iterable[Network] = (),
+        ask: Ask | None = None,
+        history: History | None = None,
+        metrics: Metrics | None = None,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        """`own` are the host's addresses beside `home_net`; `report` is told the first bad line of each kind.
+
+        Without `ask` there are no providers, without `history` no offender was blocked before.
+        """
+        self.metrics = metrics or Metrics()
+        self._rules = rules
+        self._engine = Engine(rules, network_of=self._network_of)
+        self._window = rules.longest_window
+        self._counted = _counted_types(rules)
+        glances = self._engine.glances()
+        self._sieve = eve.Sieve(glances)
+        self._sieve_of_counted = eve.Sieve({kind: look for kind, look in glances.items() if kind in self._counted})
+        self._surges = Surges(config.high_alert, config.circuit_breaker)
+        self._view = View(enforcer, ask, history, config.escalation.memory, self._surges.high_alert)
+        self._wide: dict[str, str] = {}
+        self._terms = _terms(config)
+        self._home_net = config.home_net
+        self._proxies = NetworkSet(config.trusted_proxies)
+        self._report = report or _ignore
+        self._reported: set[str] = set()
+        self._repeats = _Repeats()
+        self._time = 0.0
+        self.own = own
+
+    @property
+    def own(self) -> Iterable[Network]:
+        """The host's own addresses: what they start is outbound."""
+        return self._own
+
+    @own.setter
+    def own(self, networks: Iterable[Network]) -> None:
+        self._own = tuple(networks)
+        self._inside = NetworkSet((*self._home_net, *self._own))
+
+    def process(self, chunks: Iterable[Chunk], *, now: float | None) -> Batch:
+        """Decide all lines of the chunks, at the time `now` (epoch seconds), or each at its event's own time."""
+        batch = Batch([], [], [])
+        self._view.look()
+        self._wide.clear()
+        seen: Counter[str] = Counter()
+        needs = self._engine.needs
+        for chunk in chunks:
+            if chunk.discarded:
+                self._invalid("length", "too long, torn, or NUL bytes", chunk.path, chunk.discarded)
+            fast = chunk.format == "fast"
+            decode = fastlog.decode if fast else eve.decode
+            if fast:
+                lines = chunk.data.split(b"\n")
+            else:
+                lines, others = self._sieve.sift(chunk.data)
+                for kind, count in others.items():
+                    seen[kind.decode("utf-8", "replace")] += count
+            for line in lines:
+                if not line:
+                    continue
+                try:
+                    event = decode(line)
+                except LineError as error:
+                    self._invalid(error.kind, error.text, chunk.path)
+                    continue
+                seen[event.type] += 1
+                if not needs(event.type):
+                    continue
+                try:
+                    self._event(event, batch, now, stamped=not fast)
+                except FirewallError:
+                    raise
+                except Exception as error:  # no single line may stop the watcher
+                    self._invalid("internal", f"an error of this program, {type(error).__name__}: {error}", chunk.path)
+        if seen:
+            self._count(seen)
+            self.metrics.last_event = _last_time(chunk) or self.metrics.last_event
+        return batch._replace(lookups=self._view.lookups())
+
+    def answered(self, answers: Iterable[Answer], *, now: float) -> tuple[Batch, list[Lift]]:
+        """Decide again what these answers were waited for, at the time `now` (epoch seconds)."""
+        batch, lifts = Batch([], [], []), []
+        self._view.look()
+        for answer in answers:
+            for hung in [decode(text, self._rules) for text in answer.cases.values()]:
+                if hung is None:
+                    continue
+                decision = reconsider(hung, answer.address, answer.verdicts, self._view, self._terms, now=now)
+                if isinstance(decision, Lift):
+                    lifts.append(decision)
+                elif decision is not None:
+                    self._file(self._limited(decision, hung, now), batch, now)
+        return batch, lifts
+
+    def modes(self, now: float) -> dict[str, float]:
+        """What many new blocks have switched on, with the seconds until silence alone ends it."""
+        return self._surges.modes(now)
+
+    def recall(self, chunks: Iterable[Chunk]) -> None:
+        """Count the lines that were decided by an earlier run, without any effect but the thresholds' counts.
+
+        Of each file only what lies within the longest window before its last line matters.
+        """
+        if not self._counted:
+            return
+        self._wide.clear()
+        files: dict[str, list[Chunk]] = {}
+        for chunk in chunks:
+            files.setdefault(chunk.path, []).append(chunk)
+        for parts in files.values():
+            ends = [_last_time(chunk) for chunk in parts]
+            since = max((end for end in ends if end is not None), default=0.0) - self._window
+            for chunk, end in zip(parts, ends):
+                if end is None or end >= since:
+                    self._recall(chunk, since)
+
+    def _recall(self, chunk: Chunk, since: float) -> None:
+        lines = chunk.data.split(b"\n") if chunk.format == "fast" else self._sieve_of_counted.sift(chunk.data)[0]
+        for line in lines:
+            event = _decoded(chunk.format, line)
+            if event is None or event.time is None or event.time < since or event.type not in self._counted:
+                continue
+            self._count_again(event, event.time)
+
+    def _count_again(self, event: Event, time: float) -> None:
+        try:
+            self._resolve(event.record)
+            self._engine.feed(event.type, event.record, time)
+        except FirewallError:
+            raise
+        except Exception:  # it was reported when the line was decided
+            return
+
+    def _resolve(self, record: dict[str, Any]) -> Resolution:
+        """Who is behind the event; the record is told as well."""
+        resolution = resolve(record, self._inside, self._proxies)
+        if resolution.address is not None:
+            record["offender"] = str(resolution.address)
+        else:
+            record.pop("offender", None)
+        return resolution
+
+    def _network_of(self, address: str) -> str:
+        """Whoever can choose addresses from a whole network is counted as one."""
+        found = self._wide.get(address)
+        if found is None:
+            try:
+                found = str(widened(parse_host(address), self._view, self._terms))
+            except AddressError:
+                found = address
+            self._wide[address] = found
+        return found
+
+    def _event(self, event: Event, batch: Batch, now: float | None, *, stamped: bool) -> None:
+        time, record = event.time, event.record
+        if time is None:
+            time = self._time if now is None else now
+            stamped = False
+        self._time = time
+        resolution = self._resolve(record)
+        hits = self._engine.feed(event.type, record, time)
+        if not hits:
+            return
+        moment = time if now is None else now
+        first: Decision | None = None
+        for hit in hits:
+            self.metrics.rule_hits[hit.rule.name] += 1
+            for action in hit.rule.actions:
+                decision = decide(hit, action, resolution, self._view, self._terms, now=moment, stamped=stamped)
+                if decision.outcome is Outcome.NEW and decision.block is not None:
+                    hung = Hung(hit, action, decision.block.network, is_established(record, resolution))
+                    decision = self._limited(decision, hung, moment)
+                self._file(decision, batch, moment)
+                first = first or decision
+        if first is not None and event.type == "alert":
+            batch.alerts.append(first)
+
+    def _limited(self, decision: Decision, hung: Hung, now: float) -> Decision:
+        """The decision, or its refusal by the circuit breaker."""
+        if decision.outcome is not Outcome.NEW:
+            return decision
+        refusal = self._surges.refusal(hung.established, now)
+        return decision if refusal is None else skipped(hung.hit, hung.action, hung.network, refusal)
+
+    def _file(self, decision: Decision, batch: Batch, now: float) -> None:
+        outcome, block = decision.outcome, decision.block
+        if outcome is Outcome.SKIPPED:
+            self._skip(decision, batch, now)
+        elif outcome is Outcome.ACTIVE:
+            self.metrics.duplicates_skip += 1
+            if block is not None and self._view.first_repeat(block):
+                batch.repeats.append(decision)
+        elif block is not None:
+            self._view.put(block, now)
+            batch.decisions.append(decision)
+
+    def _skip(self, decision: Decision, batch: Batch, now: float) -> None:
+        word = decision.reason.partition(":")[0]
+        self.metrics.skips[word] += 1
+        if word == "whitelist":
+            self.metrics.whitelist_skip += 1
+        # How old a stale event is differs from line to line; the rest of a reason is what makes it another one.
+        reason = word if word == "stale" else decision.reason
+        if self._repeats.is_new((decision.ip, decision.rule, reason), now):
+            batch.decisions.append(decision)
+
+    def _count(self, seen: Counter[str]) -> None:
+        events = self.metrics.events
+        for name, count in seen.items():
+            events[name if name in events or len(events) < _MANY_TYPES else "other"] += count
+
+    def _invalid(self, kind: str, text: str, path: str, count: int = 1) -> None:
+        self.metrics.lines_invalid += count
+        if kind not in self._reported:
+            self._reported.add(kind)
+            self._report(f"{path}: a line was skipped: {text}; further ones of this kind are only counted")
+
+
+class _Repeats:
+    """Which skips had a line less than a minute ago; two generations, so it never holds much more than that."""
+
+    def __init__(self) -> None:
+        self._young: dict[tuple[Any, ...], float] = {}
+        self._old: dict[tuple[Any, ...], float] = {}
+        self._since = 0.0
+
+    def is_new(self, key: tuple[Any, ...], now: float) -> bool:
+        if abs(now - self._since) >= REPEAT_SECONDS or len(self._young) >= _MANY_SKIPS:
+            self._old, self._young, self._since = self._young, {}, now
+        last = self._young.get(key)
+        if last is None:
+            last = self._old.get(key)
+        if last is not None and abs(now - last) < REPEAT_SECONDS:
+            return False
+        self._young[key] = now
+        return True
+
+
+def _terms(config: Config) -> Terms:
+    return Terms(
+        ipv6_prefix=config.ipv6_prefix,
+        spoof_guard=config.spoof_guard,
+        fail_closed=config.intel.fail_policy == "closed",
+        families=config.families,
+        threshold=config.intel.threshold,
+        provisional=config.intel.provisional,
+        factor=config.escalation.factor,
+        longest=config.escalation.max,
+    )
+
+
+def _counted_types(rules: RuleSet) -> frozenset[str]:
+    """The event types that some rule remembers: it counts them, or another rule waits for its hits."""
+    awaited = {rule.sequence.after for rule in rules if rule.sequence is not None}
+    return frozenset(rule.type for rule in rules if rule.threshold > 1 or rule.name in awaited)
+
+
+def _decoded(log_format: str, line: bytes) -> Event | None:
+    try:
+        return fastlog.decode(line) if log_format == "fast" else eve.decode(line)
+    except LineError:
+        return None
+
+
+def _last_time(chunk: Chunk) -> float | None:
+    """The time of the last line that has one."""
+    end = len(chunk.data)
+    while end > 0:
+        start = chunk.data.rfind(b"\n", 0, end - 1) + 1
+        event = _decoded(chunk.format, chunk.data[start:end])
+        if event is not None and event.time is not None:
+            return event.time
+        end = start
+    return None
+
+
+def _ignore(_text: str) -> None:
+    pass

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stands between a hit and the kernel: pure functions from a hit, or a late answer, to a decision.
+
+The refusals come in the order of CONTRACT.md section 4; the first that holds names the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Protocol
+
+from ..events.offender import Resolution, engine_event, is_established, may_be_forged
+from ..firewall.address import FAMILIES, Network, parse_host
+from ..firewall.duration import is_longer
+from ..firewall.entry import Block, Entry
+from ..firewall.errors import AddressError
+from ..intel.verdict import PENDING_REASON, UNKNOWN_REASON, Standing, Step, Verdict, resolve, weigh
+from ..intel.verdict import Outcome as Judgement
+from ..rules.engine import Hit
+from ..rules.model import Rule, RuleAction
+from .cases import Hung
+from .decision import Decision, Lift, Outcome, counted, decided, direction_of, signature_id, skipped
+
+_REORDERED = 60.0
+"""Seconds that a record may be stamped before the entry that covers it (several threads write one log)."""
+
+
+class Guard(Protocol):
+    """Why an address is out of reach; `network` is what covers it."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def network(self) -> Network: ...
+
+    @property
+    def comment(self) -> str: ...
+
+
+class Enforcer(Protocol):
+    """The state in force: the kernel's mirror, or the recorder of a replay."""
+
+    def look(self) -> None:
+        """A batch begins: its questions may be answered from what is in force now."""
+
+    def standing(self, block: Block) -> Entry | None:
+        """The entry of the block's network, action and direction, or None."""
+
+    def guard(self, network: Network) -> Guard | None:
+        """The protected or whitelisted network that wholly covers `network`, or None."""
+
+    def guards_near(self, network: Network) -> bool:
+        """Whether a protected or whitelisted network shares an address with `network`."""
+
+
+class Knowledge(Protocol):
+    """All that a decision asks: the state in force, the past, and the world."""
+
+    def standing(self, block: Block) -> Entry | None: ...
+
+    def guard(self, network: Network) -> Guard | None: ...
+
+    def guards_near(self, network: Network) -> bool: ...
+
+    def earlier(self, block: Block, now: float) -> int:
+        """How often that network was blocked before in this way, as far as it is remembered."""
+
+    def verdicts(self, address: Network, hung: Hung) -> Iterable[Verdict]:
+        """What providers say about a host; what hangs on a later answer comes back to reconsider()."""
+
+    def high_alert(self, now: float) -> bool:
+        """Whether there are so many new blocks that nobody's answer is waited for."""
+
+
+class Terms(NamedTuple):
+    """The parts of the configuration that decisions depend on; durations in seconds."""
+
+    ipv6_prefix: int = 64
+    spoof_guard: bool = True
+    fail_closed: bool = False
+    families: tuple[str, ...] = FAMILIES
+    threshold: int = 70
+    provisional: int = 60
+    factor: float = 2.0
+    longest: int = 604_800
+
+
+def decide(
+    hit: Hit,
+    action: RuleAction,
+    resolution: Resolution,
+    known: Knowledge,
+    terms: Terms,
+    *,
+    now: float,
+    stamped: bool = True,
+) -> Decision:
+    """Decide one action of the rule that was hit, at the time `now` (epoch seconds).
+
+    `stamped` says whether the event's time can be trusted to the zone: fast.log's cannot, so it is never stale.
+    """
+    rule, record = hit.rule, hit.record
+    address = resolution.address if action.target == "offender" else _named(record, action.target)
+    out_of_reach = _out_of_reach(action.target, address, resolution, known, terms)
+    if address is None or out_of_reach is not None:
+        return skipped(hit, action, address, out_of_reach or "")
+    network = widened(address, known, terms) if action.target == "offender" else address
+    block = _block(hit, action, network)
+    standing = _in_force(known.standing(block), now)
+    untrusted = _untrustworthy(hit, action, resolution, terms, now if stamped else None)
+    if standing is not None and not is_longer(block.duration, standing.block.duration):
+        # What cannot be trusted counts, but it is no reason to block again if somebody has lifted the entry meanwhile.
+        again = None if untrusted else _again(rule, block, standing)
+        reason = block.reason if rule.intel == "skip" else standing.block.reason
+        return counted(hit, action, network, reason, again)
+    if untrusted is not None:
+        return skipped(hit, action, address, untrusted)
+    if rule.intel == "skip":
+        return _blocked(hit, action, block, standing, known, terms, now)
+    verdicts = known.verdicts(address, Hung(hit, action, network, is_established(record, resolution)))
+    judgement = _judged(rule, verdicts, _left_by(rule, standing, Standing.NONE), known, terms, now)
+    if judgement.step in (Step.BLOCK, Step.EXTEND):
+        return _blocked(hit, action, block, standing, known, terms, now, judgement)
+    if standing is not None:
+        return counted(hit, action, network, judgement.reason, None)
+    if judgement.step is Step.PROVISIONAL:
+        seconds = min(terms.provisional, block.duration or terms.provisional)
+        block = block._replace(duration=seconds, reason=judgement.reason)
+        return decided(hit, action, network, judgement.reason, block, Outcome.NEW, judgement)
+    return skipped(hit, action, address, f"reputation: {judgement.reason}", judgement)
+
+
+def reconsider(
+    hung: Hung, address: Network, verdicts: Iterable[Verdict], known: Knowledge, terms: Terms, *, now: float
+) -> Decision | Lift | None:
+    """Decide again what decide() left to an answer; None if what is in force stays as it is."""
+    hit, action, network, _established = hung
+    rule = hit.rule
+    guarded = _guarded(address, known)
+    if guarded is not None:
+        return skipped(hit, action, address, guarded)
+    block = _block(hit, action, network)
+    standing = _in_force(known.standing(block), now)
+    judgement = _judged(rule, verdicts, _left_by(rule, standing, Standing.WAITING), known, terms, now)
+    if judgement.step in (Step.BLOCK, Step.EXTEND):
+        if standing is not None and not is_longer(block.duration, standing.block.duration):
+            return None
+        return _blocked(hit, action, block, standing, known, terms, now, judgement)
+    if judgement.step is Step.LIFT and standing is not None:
+        return Lift(standing.block, judgement.reason)
+    if judgement.step is Step.ALLOW:
+        return skipped(hit, action, address, f"reputation: {judgement.reason}", judgement)
+    return None
+
+
+def widened(address: Network, known: Knowledge, terms: Terms) -> Network:
+    """What is blocked in place of an offender: the network around it, where that is IPv6 and holds nobody guarded."""
+    if len(address.packed) == 4 or terms.ipv6_prefix == 128:
+        return address
+    wide = address.widened(terms.ipv6_prefix)
+    return address if known.guards_near(wide) else wide
+
+
+def is_provisional(block: Block) -> bool:
+    """Whether it is the short block of `confirm`, made until the answer comes."""
+    return block.reason.startswith(PENDING_REASON)
+
+
+def _judged(
+    rule: Rule, verdicts: Iterable[Verdict], left: Standing, known: Knowledge, terms: Terms, now: float
+) -> Judgement:
+    return resolve(
+        weigh(verdicts, terms.threshold),
+        rule=rule.name,
+        mode=rule.intel,
+        fail_closed=terms.fail_closed,
+        high_alert=known.high_alert(now),
+        standing=left,
+    )
+
+
+def _in_force(entry: Entry | None, now: float) -> Entry | None:
+    """The entry if it covers the moment `now`; recorded logs may jump back to before it was made."""
+    if entry is None or entry.created_at - _REORDERED > now:
+        return None
+    return entry if entry.expires_at is None or now < entry.expires_at else None
+
+
+def _again(rule: Rule, block: Block, standing: Entry) -> Block | None:
+    """What to put back if somebody has lifted the entry unseen. Where reputation counts, it was asked before."""
+    if rule.intel == "skip":
+        return block
+    return None if is_provisional(standing.block) else standing.block
+
+
+def _left_by(rule: Rule, standing: Entry | None, nothing: Standing) -> Standing:
+    """What an earlier decision of the rule has left in force; `nothing` if there is none."""
+    if standing is None or standing.block.rule_name != rule.name:
+        return nothing
+    if is_provisional(standing.block):
+        return Standing.PROVISIONAL
+    return Standing.FAIL_CLOSED if standing.block.reason.startswith(UNKNOWN_REASON) else nothing
+
+
+def _block(hit: Hit, action: RuleAction, network: Network) -> Block:
+    name = hit.rule.name
+    return Block(
+        network,
+        action.action,
+        direction_of(action),
+        action.duration,
+        name,
+        f"RULE {name}",
+        action.rate,
+        action.burst,
+        action.log_prefix,
+    )
+
+
+def _blocked(
+    hit: Hit,
+    action: RuleAction,
+    block: Block,
+    standing: Entry | None,
+    known: Knowledge,
+    terms: Terms,
+    now: float,
+    judgement: Judgement | None = None,
+) -> Decision:
+    """A block of full length. One that begins, or follows a provisional one, is longer for each earlier offence."""
+    reason = block.reason if judgement is None else judgement.reason
+    begins = standing is None or is_provisional(standing.block)
+    duration = _escalated(block.duration, known.earlier(block, now), terms) if begins else block.duration
+    outcome = Outcome.NEW if standing is None else Outcome.EXTENDED
+    if (duration, reason) != (block.duration, block.reason):
+        block = block._replace(duration=duration, reason=reason)
+    return decided(hit, action, block.network, reason, block, outcome, judgement, offence=begins)
+
+
+def _escalated(duration: int, earlier: int, terms: Terms) -> int:
+    if not duration or duration >= terms.longest or terms.factor == 1:
+        return duration
+    grown = float(duration)
+    for _time in range(earlier):
+        grown *= terms.factor
+        if grown >= terms.longest:
+            return terms.longest
+    return int(grown)
+
+
+def _named(record: dict[str, Any], target: str) -> Network | None:
+    try:
+        return parse_host(record.get("src_ip" if target == "source" else "dest_ip", ""))
+    except AddressError:
+        return None
+
+
+def _out_of_reach(
+    target: str, address: Network | None, resolution: Resolution, known: Knowledge, terms: Terms
+) -> str | None:
+    if address is None:
+        return "outbound: NO ADDRESS"
+    if target == "offender" and resolution.outbound:
+        return "outbound: INTERNAL/PRIVATE (skipped)"
+    if address.family not in terms.families:
+        return f"protected: {address.family} is not among the families"
+    return _guarded(address, known)
+
+
+def _guarded(address: Network, known: Knowledge) -> str | None:
+    guard = known.guard(address)
+    if guard is None:
+        return None
+    word = "protected" if guard.kind == "protected" else "whitelist"
+    return f"{word}: {guard.network} ({guard.comment})" if guard.comment else f"{word}: {guard.network}"
+
+
+def _untrustworthy(hit: Hit, action: RuleAction, resolution: Resolution, terms: Terms, now: float | None) -> str | None:
+    rule = hit.rule
+    if now is not None and action.duration and now - hit.time > action.duration:
+        return f"stale: {now - hit.time:.0f} s old"
+    if engine_event(hit.record) and signature_id(hit.record) not in rule.expression.literals:
+        return "spoofable: ENGINE EVENT (the rule does not name its sid)"
+    if terms.spoof_guard and not rule.spoofable and may_be_forged(hit.record, resolution):
+        return "spoofable"
+    return None

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What decisions look at: the state in force with a batch's own blocks on top, the past, and what providers say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..firewall.address import Network
+from ..firewall.entry import Action, Block, Direction, Entry, Origin
+from ..intel.mailbox import Case
+from ..intel.verdict import OPEN_STATES, Verdict
+from .cases import Hung, encode
+from .history import History
+from .policy import Enforcer, Guard
+
+Ask = Callable[[Network, Case], Iterable[Verdict]]
+"""What providers say about an address; the case comes back with the answer of one that has to be waited for."""
+
+_Key = tuple[Network, Action, Direction]
+
+
+class View:
+    """policy.Knowledge for one batch after the other; what is in force is as it was at a batch's first look."""
+
+    def __init__(
+        self,
+        enforcer: Enforcer,
+        ask: Ask | None,
+        history: History | None,
+        memory: float,
+        high_alert: Callable[[float], bool],
+    ) -> None:
+        self._enforcer = enforcer
+        self._ask, self._history, self._memory = ask, history, memory
+        self.high_alert = high_alert
+        self._fresh: dict[_Key, Entry] = {}
+        self._before: dict[_Key, Entry | None] = {}
+        self._guards: dict[Network, Guard | None] = {}
+        self._repeated: set[_Key] = set()
+        self._lookups: list[tuple[Network, Case]] = []
+        self.guards_near: Callable[[Network], bool] = enforcer.guards_near
+
+    def look(self) -> None:
+        """A batch begins."""
+        self._fresh.clear()
+        self._before.clear()
+        self._guards.clear()
+        self._repeated.clear()
+        self._lookups = []
+        self._enforcer.look()
+
+    def guard(self, network: Network) -> Guard | None:
+        guards = self._guards
+        if network not in guards:
+            guards[network] = self._enforcer.guard(network)
+        return guards[network]
+
+    def standing(self, block: Block) -> Entry | None:
+        key = block[:3]
+        entry = self._fresh.get(key)
+        if entry is None:
+            if key in self._before:
+                return self._before[key]
+            entry = self._before[key] = self._enforcer.standing(block)
+        return entry
+
+    def earlier(self, block: Block, now: float) -> int:
+        return 0 if self._history is None else self._history.earlier(block, now - self._memory)
+
+    def verdicts(self, address: Network, hung: Hung) -> Iterable[Verdict]:
+        if self._ask is None:
+            return ()
+        case = encode(hung)
+        verdicts = tuple(self._ask(address, case))
+        if any(verdict.state in OPEN_STATES for verdict in verdicts):
+            self._lookups.append((address, case))
+        return verdicts
+
+    def lookups(self) -> list[tuple[Network, Case]]:
+        """What was asked since the batch began and may be answered later."""
+        return self._lookups
+
+    def put(self, block: Block, now: float) -> None:
+        """The batch puts this block in force from `now` on."""
+        end = now + block.duration if block.duration else None
+        self._fresh[block[:3]] = Entry(block, Origin.WATCHER, now, end)
+
+    def first_repeat(self, block: Block) -> bool:
+        """Whether this is the batch's first hit on an entry that stood before it."""
+        key = block[:3]
+        if key in self._fresh or key in self._repeated:
+            return False
+        self._repeated.add(key)
+        return True

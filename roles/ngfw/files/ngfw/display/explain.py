@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All that is known of one address: what the kernel does with it now, and what the journals tell of it.
+
+The journals are the history: alerts.json has the decisions, alert.log every alert that a rule hit. Rotated files are
+read as well, compressed ones too.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ..decisions import history as past
+from ..effects.journal import ALERT_LOG, ALERTS_JSON
+from ..effects.wording import quoted
+from ..firewall.address import PRIVATE, Key, Network, parse_network, to_key
+from ..intel import cache
+from ..intel.abuseipdb import NAME as ABUSEIPDB
+from ..intel.netsets import Netsets
+from ..intel.verdict import PRIVATE_SPACE, State, Verdict, rated
+from ..settings.config import Config
+from .tables import remaining, table
+
+MAX_HISTORY = 200
+"""The newest decisions that are shown."""
+
+MAX_ALERTS = 100
+"""Different signatures that are shown."""
+
+_FIELDS = ("ts", "action", "ip", "target", "rule", "reason", "score", "sources", "sid", "msg", "duration", "expires_at")
+_ALERT = re.compile(r'(\S+ \S+) ALERT (\S+) \(.*?\) \[.*\] SID=(\S+) MSG="(.*)"')
+
+
+def touching(blocks: Sequence[dict[str, Any]], network: Network) -> list[dict[str, Any]]:
+    """Those of the items (each with an `address`) that cover the network or lie inside it."""
+    found = []
+    for item in blocks:
+        other = parse_network(item["address"])
+        if other.contains(network) or network.contains(other):
+            found.append(item)
+    return found
+
+
+def on_list(members: set[Key], network: Network) -> Network | None:
+    """The narrowest network of a blocklist that covers this one."""
+    for prefix in range(network.prefix, 0, -1):
+        wider = network.widened(prefix)
+        if to_key(wider) in members:
+            return wider
+    return None
+
+
+def reputation(config: Config, network: Network) -> list[dict[str, Any]]:
+    """What lists and AbuseIPDB are known to say of a host, asking nobody: {provider, state, score, detail, at}."""
+    if not network.is_host:
+        return []
+    if PRIVATE.covering(network) is not None:
+        return [_verdict_dict(verdict) for verdict in PRIVATE_SPACE]
+    lists = Netsets(config.intel.netsets)
+    lists.load(time.time())
+    found = [_verdict_dict(verdict) for verdict in lists.verdicts(network)]
+    memory = cache.look(Path(config.state_directory) / cache.FILE, network)
+    if memory.known is not None:
+        known = memory.known
+        found.append(_verdict_dict(rated(ABUSEIPDB, known.score, config.intel.threshold, known.at)))
+    elif memory.asked_at is not None:
+        found.append(_verdict_dict(Verdict(ABUSEIPDB, State.PENDING, None, "not answered yet", memory.asked_at)))
+    return found
+
+
+def _verdict_dict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "provider": verdict.provider or "private space",
+        "state": verdict.state.value,
+        "score": verdict.score,
+        "detail": verdict.detail,
+        "at": _utc_time(verdict.at) if verdict.at else None,
+    }
+
+
+def offences(directory: Path, networks: Sequence[Network]) -> list[str]:
+    """When these networks were blocked, as far as it makes the next block longer; ISO 8601, oldest first."""
+    return [_utc_time(moment) for moment in past.offences(directory / past.FILE, networks)]
+
+
+def history(directory: Path, networks: Sequence[Network]) -> list[dict[str, Any]]:
+    """The newest decisions about exactly these networks, oldest first. Raises OSError."""
+    marks = [f'"ip":"{network}"'.encode() for network in networks]
+    found: deque[dict[str, Any]] = deque(maxlen=MAX_HISTORY)
+    for line in _lines(directory, ALERTS_JSON):
+        if any(mark in line for mark in marks):
+            with suppress(ValueError):
+                fields = json.loads(line)
+                found.append({name: fields.get(name) for name in _FIELDS})
+    return list(found)
+
+
+def alerts(directory: Path, network: Network) -> list[dict[str, Any]]:
+    """The signatures that fired for the network, the most frequent first. Raises OSError."""
+    mark = f" ALERT {network} ".encode()
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in _lines(directory, ALERT_LOG):
+        match = _ALERT.match(line.decode("utf-8", "replace")) if mark in line else None
+        if match is None or match[2] != str(network):
+            continue
+        moment, _address, sid, msg = match.groups()
+        item = found.get((sid, msg))
+        if item is None:
+            if len(found) >= MAX_ALERTS:
+                continue
+            number = int(sid) if sid.isdigit() else None
+            item = found[sid, msg] = {"sid": number, "msg": msg, "count": 0, "first": _utc(moment), "last": None}
+        item["count"] += 1
+        item["last"] = _utc(moment)
+    return sorted(found.values(), key=lambda item: -item["count"])
+
+
+def explained_lines(found: dict[str, Any]) -> list[str]:
+    """For people."""
+    lines = [found["address"]]
+    for block in found["blocks"]:
+        lines.append(
+            f"  {block['action']} by {block['target']} as {block['address']}: rule {quoted(block['rule_name'])}"
+            f" [{quoted(block['reason'])}], {_end(block)}, {block['packets']} packets"
+        )
+    if not found["blocks"]:
+        lines.append("  not blocked")
+    for item in found["whitelist"]:
+        word = "protected by" if item["origin"] == "protected" else f"whitelisted ({item['origin']}) by"
+        comment = f" ({quoted(item['comment'])})" if item["comment"] else ""
+        lines.append(f"  {word} {item['address']}{comment}: no block stops its packets")
+    for item in found["reputation"]:
+        lines.append(f"  {item['provider']}: {item['state']}{_told(item['detail'])}")
+    if found["offences"]:
+        lines.append(f"  blocked {len(found['offences'])} times that are remembered, last {found['offences'][-1]}")
+    for item in found["blocklists"]:
+        lines.append(f"  on the blocklist {item['name']} ({item['target']}) as {item['network']}")
+    if found["history"]:
+        rows = (
+            [
+                item["ts"],
+                item["action"],
+                item["ip"],
+                item["rule"],
+                item["reason"],
+                item["sid"] or "-",
+                item["msg"] or "",
+            ]
+            for item in found["history"]
+        )
+        lines += ["", table(("TIME", "DECISION", "ADDRESS", "RULE", "REASON", "SID", "MESSAGE"), rows)]
+    if found["alerts"]:
+        rows = ([item["count"], item["last"], item["sid"] or "-", item["msg"]] for item in found["alerts"])
+        lines += ["", table(("ALERTS", "LAST", "SID", "MESSAGE"), rows)]
+    return lines
+
+
+def _end(block: dict[str, Any]) -> str:
+    left = remaining(block["remaining"])
+    return left if block["expires_at"] is None else f"{left} left, until {block['expires_at']}"
+
+
+def _lines(directory: Path, name: str) -> Iterator[bytes]:
+    """The lines of a log and of its rotated files, oldest file first."""
+    paths = [path for path in directory.glob(f"{name}*") if path.suffix not in (".xz", ".bz2", ".zst")]
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns):
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            yield from stream
+
+
+def _told(detail: str) -> str:
+    return f" ({quoted(detail)})" if detail else ""
+
+
+def _utc_time(moment: float) -> str:
+    return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _utc(local: str) -> str:
+    return _utc_time(datetime.strptime(local, "%Y-%m-%d %H:%M:%S").timestamp())

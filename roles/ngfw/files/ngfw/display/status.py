@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the watcher is: what it last wrote about itself, and whether it is alive."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..effects.state import holder
+from ..effects.wording import local_time, quoted
+from ..firewall.duration import format_duration
+from ..service import STATUS_FILE
+
+_TOP = 5
+
+
+def read_status(directory: Path) -> dict[str, Any]:
+    """The watcher's own words with `alive` and `pid` as they are now. Raises PermissionError."""
+    pid = holder(directory)
+    found: dict[str, Any] = {}
+    try:
+        found = json.loads((directory / STATUS_FILE).read_bytes())
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        found = {}
+    return {**found, "alive": pid is not None, "pid": pid}
+
+
+def block_summary(blocks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How many blocks each rule has in force, and whose packets they stop most; from the items of `ngfw_info`."""
+    rules = Counter(block["rule_name"] for block in blocks)
+    packets: Counter[str] = Counter()
+    for block in blocks:
+        packets[block["address"]] += block["packets"]
+    return {
+        "count": len(blocks),
+        "by_rule": dict(rules.most_common()),
+        "top_offenders": [
+            {"address": address, "packets": count} for address, count in packets.most_common(_TOP) if count
+        ],
+    }
+
+
+def status_lines(status: dict[str, Any], now: float) -> list[str]:
+    """The status for people."""
+    if status["alive"]:
+        since = status.get("started_at")
+        ago = f" for {_ago(now, since)}" if since else ""
+        lines = [f"watcher   alive{ago}, process {status['pid']}" + (" (dry run)" if status.get("dry_run") else "")]
+    else:
+        lines = ["watcher   not running (systemctl start ngfw-watcher); blocks stay in the kernel until they end"]
+    counters = status.get("counters")
+    if not counters:
+        return lines + _block_lines(status.get("blocks"))
+    last = status.get("last_event")
+    reaction = counters["ngfw_reaction_seconds"]
+    mean = f"{reaction['sum'] / reaction['count'] * 1000:.1f} ms on average" if reaction["count"] else "-"
+    events = sum(counters["ngfw_events_total"].values())
+    invalid, behind = counters["ngfw_lines_invalid_total"], counters["ngfw_source_lag_bytes"]
+    made, expired = counters["ngfw_blocks_created_total"], counters["ngfw_blocks_expired_total"]
+    lifted, further = counters["ngfw_blocks_removed_total"], counters["ngfw_duplicates_skip_total"]
+    lines.append(f"rules     {status['rules']} in force")
+    lines.append(f"events    {events}, last {local_time(last) if last else '-'}; {invalid} lines that are none")
+    lines.append(f"lag       {behind} bytes")
+    lines.append(f"made      {made} blocks; {expired} expired, {lifted} lifted, {further} further hits on them")
+    lines.append(f"reaction  {mean} from event to kernel")
+    if counters["ngfw_skips_total"]:
+        skips = ", ".join(f"{count} {quoted(word)}" for word, count in sorted(counters["ngfw_skips_total"].items()))
+        lines.append(f"refused   {skips}")
+    if counters["ngfw_errors_total"]:
+        lines.append(f"errors    {counters['ngfw_errors_total']}; see daemon.log")
+    if counters["ngfw_heals_total"]:
+        lines.append(f"healed    {counters['ngfw_heals_total']} times, after somebody changed our rules")
+    lines += [f"mode      {quoted(mode)} is on" for mode in status.get("modes", ())]
+    for provider in status.get("providers", ()):
+        lines.append(f"provider  {provider['name']}: {provider['state']}, {quoted(provider['detail'])}")
+    hits = sorted(counters["ngfw_rule_hits_total"].items(), key=lambda item: -item[1])
+    lines += [f"  {count:>9} hits    {quoted(rule)}" for rule, count in hits[:_TOP]]
+    return lines + _block_lines(status.get("blocks"))
+
+
+def _block_lines(blocks: dict[str, Any] | None) -> list[str]:
+    if blocks is None:
+        return []
+    lines = [f"blocks    {blocks['count']} in force"]
+    lines += [f"  {count:>9} blocks  {quoted(rule)}" for rule, count in list(blocks["by_rule"].items())[:_TOP]]
+    if blocks["top_offenders"]:
+        lines.append("offenders, by packets stopped")
+        lines += [f"  {item['packets']:>9} packets {item['address']}" for item in blocks["top_offenders"]]
+    return lines
+
+
+def _ago(now: float, then: float) -> str:
+    seconds = max(0, int(now - then))
+    return format_duration(seconds) if seconds else "0s"

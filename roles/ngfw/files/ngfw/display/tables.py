@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Aligned tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..effects.wording import quoted
+from ..firewall.duration import format_duration
+from ..firewall.result import Result
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Columns as wide as their widest cell, two spaces apart; nothing in a cell can break its line."""
+    cells = [list(titles), *([quoted(str(cell)) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(titles))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells)
+
+
+def blocks_table(blocks: Sequence[dict[str, Any]]) -> str:
+    """The items of `ngfw_info.blocks`."""
+    if not blocks:
+        return "nothing is blocked"
+    return table(
+        ("ADDRESS", "ACTION", "TARGET", "REMAINING", "PACKETS", "ORIGIN", "RULE", "REASON"),
+        (
+            (
+                block["address"],
+                block["action"],
+                block["target"],
+                remaining(block["remaining"]),
+                block["packets"],
+                block["origin"],
+                block["rule_name"],
+                block["reason"],
+            )
+            for block in blocks
+        ),
+    )
+
+
+def remaining(seconds: int | None) -> str:
+    """How long a block lasts still, in words."""
+    if seconds is None:
+        return "permanent"
+    return format_duration(seconds) if seconds else "0s"
+
+
+def result_dict(result: Result) -> dict[str, Any]:
+    """What a request came to, as JSON has it; the keys are those of the modules' results."""
+    found: dict[str, Any] = {
+        "blocked": [str(entry.block.network) for entry in (*result.blocked, *result.extended)],
+        "unblocked": [str(entry.block.network) for entry in result.unblocked],
+        "added": [str(entry.network) for entry in result.added],
+        "removed": [str(entry.network) for entry in result.removed],
+        "already": [*(str(each.network) for each in result.already), *(str(each.network) for each in result.kept)],
+        "refused": [{"address": each.address, "reason": each.reason} for each in result.refused],
+    }
+    return {**found, "count": {name: len(items) for name, items in found.items()}, "changed": result.changed}
+
+
+def whitelist_table(items: Sequence[dict[str, Any]]) -> str:
+    """The items of `ngfw_info.whitelist`."""
+    if not items:
+        return "the whitelist is empty"
+    return table(
+        ("ADDRESS", "ORIGIN", "COMMENT"), ((item["address"], item["origin"], item["comment"]) for item in items)
+    )

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kernel as the watcher uses it, and a stand-in for dry runs that changes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Union
+
+from ..events.inotify import CLOSE_WRITE, Inotify
+from ..firewall import host
+from ..firewall.address import Network, parse_network
+from ..firewall.entry import Block, Entry, Origin
+from ..firewall.errors import FirewallError
+from ..firewall.firewall import Firewall
+from ..firewall.guards import Guard, WhitelistItem
+from ..firewall.ipset import IpSets
+from ..firewall.iptables import Iptables
+from ..firewall.layout import Role, parse_set_name
+from ..firewall.result import Result
+from ..firewall.runner import SystemRunner
+from ..firewall.watch import CommitWatch, OutlineWatch, watch
+from ..settings.config import Config
+from .recorder import Recorder
+
+Alarm = Union[CommitWatch, OutlineWatch]
+
+
+def own_addresses() -> list[Network]:
+    """The addresses of this host's interfaces."""
+    return [network for network, why in host.protected().items() if why == "own address"]
+
+
+class Enforcement:
+    """The chain of the configuration, seen through a mirror that is read once. Methods raise FirewallError."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._firewall = Firewall(
+            chain=config.chain,
+            families=config.families,
+            hooks=config.hooks,
+            origin=Origin.WATCHER,
+            keep_mirror=True,
+        )
+        self._sets = IpSets()
+        self._others: Inotify | None = None
+        self._seen: int | None = None
+        self.look: Callable[[], None] = self._firewall.look
+        self.standing: Callable[[Block], Entry | None] = self._firewall.standing
+        self.guard: Callable[[Network], Guard | None] = self._firewall.guard
+        self.guards_near: Callable[[Network], bool] = self._firewall.guards_near
+
+    def prepare(self) -> list[str]:
+        """Make or repair the chain, put the configured whitelist in force; returns what the operator should know."""
+        return [*self._firewall.warnings(), *self._firewall.ensure().warnings, *self._whitelist()]
+
+    def adopt(self, config: Config) -> list[str]:
+        """Put another configuration's whitelist in force, and look for the host's addresses again."""
+        self._config = config
+        return [*self._whitelist(), *self._firewall.ensure().warnings]
+
+    def alarm(self) -> Alarm:
+        """What notices that somebody changed the rules. Raises OSError where that is not allowed."""
+        return watch(Iptables(SystemRunner()).backend(), self.families())
+
+    def repair(self) -> bool:
+        """Make the chain what it should be; whether anything was missing."""
+        return self._firewall.ensure().changed
+
+    def families(self) -> tuple[str, ...]:
+        """The families that can be blocked here."""
+        return tuple(each for each in self._config.families if each == "ipv4" or host.has_ipv6())
+
+    def own(self) -> list[Network]:
+        return own_addresses()
+
+    def entries(self) -> list[Entry]:
+        """All blocks in force."""
+        return self._firewall.entries()
+
+    def entries_apart(self) -> list[Entry]:
+        """The same, through a connection to the kernel of its own: for a thread beside the loop."""
+        firewall = Firewall(chain=self._config.chain, families=self._config.families, origin=Origin.WATCHER)
+        try:
+            return firewall.entries()
+        finally:
+            firewall.close()
+
+    def holds(self, block: Block) -> bool:
+        """Whether the kernel itself holds that entry now."""
+        return self._firewall.holds(block)
+
+    def watch_others(self) -> int:
+        """A descriptor that becomes readable when another writer of the chain has finished. Raises OSError."""
+        self._others = Inotify()
+        self._others.add(str(self._firewall.lock_path), CLOSE_WRITE)
+        self._seen = self._firewall.changes_by_others()
+        return self._others.fileno()
+
+    def others_wrote(self) -> bool:
+        """Whether others changed something under the lock since the last call."""
+        if self._others is not None:
+            self._others.read()
+        before, self._seen = self._seen, self._firewall.changes_by_others()
+        return self._seen != before
+
+    def save(self, path: Path) -> None:
+        """Write what the sets hold to a file, through a connection to the kernel of its own. Raises OSError too."""
+        firewall = Firewall(chain=self._config.chain, families=self._config.families, origin=Origin.WATCHER)
+        try:
+            firewall.save(path)
+        finally:
+            firewall.close()
+
+    def active(self) -> int:
+        """How many blocks are in force, as the kernel counts them: one that has just ended may be among them."""
+        found = 0
+        for header in self._sets.headers().values():
+            spec = parse_set_name(self._config.chain, header.name)
+            if spec is not None and spec.role is Role.BLOCK:
+                found += header.elements
+        return found
+
+    def block(self, blocks: Iterable[Block]) -> Result:
+        """Put blocks in force in one pass."""
+        return self._firewall.block(blocks)
+
+    def lift(self, block: Block) -> list[Entry]:
+        """Lift the entry of that network, action and direction; returns what was in force."""
+        result = self._firewall.unblock([block.network], action=block.action, directions=(block.direction,))
+        return list(result.unblocked)
+
+    def lift_own(self) -> list[Entry]:
+        """Lift the blocks that the watcher made, and no others; returns them."""
+        forms: dict[tuple[object, ...], list[Block]] = {}
+        for entry in self._firewall.entries():
+            if entry.origin is Origin.WATCHER:
+                forms.setdefault(entry.block[1:3], []).append(entry.block)
+        lifted: list[Entry] = []
+        for blocks in forms.values():
+            first = blocks[0]
+            networks = [block.network for block in blocks]
+            result = self._firewall.unblock(networks, action=first.action, directions=(first.direction,))
+            lifted += result.unblocked
+        return lifted
+
+    def close(self) -> None:
+        if self._others is not None:
+            self._others.close()
+        self._sets.close()
+        self._firewall.close()
+
+    def _whitelist(self) -> list[str]:
+        config, families = self._config, self.families()
+        configured = Firewall(chain=config.chain, families=families, hooks=config.hooks, origin=Origin.CONFIG)
+        items = [WhitelistItem(network) for network in config.whitelist if network.family in families]
+        try:
+            return configured.whitelist(items, state="exact").warnings
+        finally:
+            configured.close()
+
+
+class Rehearsal(Recorder):
+    """What a dry run has in force: nothing real, but guarded by what is."""
+
+    def __init__(self, config: Config, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock, self._config = clock, config
+        super().__init__()
+        self._guard_by_host()
+
+    def prepare(self) -> list[str]:
+        return []
+
+    def adopt(self, config: Config) -> list[str]:
+        self._config = config
+        self._guard_by_host()
+        return []
+
+    def alarm(self) -> Alarm | None:
+        return None
+
+    def repair(self) -> bool:
+        self._guard_by_host()
+        return False
+
+    def families(self) -> tuple[str, ...]:
+        return self._config.families
+
+    def own(self) -> list[Network]:
+        return own_addresses()
+
+    def entries_apart(self) -> list[Entry]:
+        return self.entries()
+
+    def entries(self) -> list[Entry]:
+        return [entry for entry in self.all_entries() if not entry.expires_at or entry.expires_at > self._clock()]
+
+    def holds(self, block: Block) -> bool:
+        return True
+
+    def lift(self, block: Block) -> list[Entry]:
+        entry = self.take(block)
+        return [] if entry is None else [entry]
+
+    def lift_own(self) -> list[Entry]:
+        return []
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def block(self, blocks: Iterable[Block]) -> Result:
+        """Record the blocks as if they were in force from now on."""
+        result = Result()
+        now = self._clock()
+        for block in blocks:
+            result.blocked.append(self.put(block, now))
+        return result
+
+    def active(self) -> int:
+        return self.in_force(self._clock())
+
+    def _guard_by_host(self) -> None:
+        config = self._config
+        self.guard_by(whitelist=(*config.whitelist, *_kernel_whitelist(config)), protected=host.protected())
+
+
+def _kernel_whitelist(config: Config) -> list[Network]:
+    """What is whitelisted in the kernel, as far as this user may look."""
+    firewall = Firewall(chain=config.chain, families=config.families, origin=Origin.WATCHER)
+    try:
+        items = firewall.info(("whitelist",)).whitelist_dict()
+        return [parse_network(item["address"]) for item in items if item["origin"] != Origin.PROTECTED.value]
+    except FirewallError:
+        return []
+    finally:
+        firewall.close()

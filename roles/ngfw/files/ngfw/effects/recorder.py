@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A firewall that only records: what a replay or a dry run would have in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from ..firewall.address import Network, NetworkSet
+from ..firewall.entry import Action, Block, Direction, Entry, Origin
+
+_MANY = 50_000
+
+
+class RecordedGuard(NamedTuple):
+    """A network that a configuration or the host puts out of reach."""
+
+    kind: str
+    network: Network
+    comment: str
+
+
+class Recorder:
+    """Entries by network, action and direction; they end by the times that the caller gives."""
+
+    def __init__(self) -> None:
+        self._protected: Mapping[Network, str] = {}
+        self._kinds: tuple[tuple[str, NetworkSet], ...] = ()
+        self._entries: dict[tuple[Network, Action, Direction], Entry] = {}
+        self._limit = _MANY
+
+    def guard_by(self, *, whitelist: Iterable[Network], protected: Mapping[Network, str]) -> None:
+        """Refuse what these networks cover; `protected` has the reason of each."""
+        self._protected = protected
+        self._kinds = (("protected", NetworkSet(protected)), ("whitelisted", NetworkSet(whitelist)))
+
+    def look(self) -> None:
+        """Nobody else writes here."""
+
+    def standing(self, block: Block) -> Entry | None:
+        """The newest entry of that network, action and direction, ended or not."""
+        return self._entries.get(block[:3])
+
+    def guard(self, network: Network) -> RecordedGuard | None:
+        for kind, networks in self._kinds:
+            cover = networks.covering(network)
+            if cover is not None:
+                comment = self._protected.get(cover, "") if kind == "protected" else ""
+                return RecordedGuard(kind, cover, comment)
+        return None
+
+    def guards_near(self, network: Network) -> bool:
+        return any(networks.overlaps(network) for _kind, networks in self._kinds)
+
+    def put(self, block: Block, now: float) -> Entry:
+        """Put a block in force from `now` (epoch seconds) on."""
+        entry = Entry(block, Origin.WATCHER, now, now + block.duration if block.duration else None)
+        self._entries[block[:3]] = entry
+        if len(self._entries) > self._limit:
+            self._forget(now)
+        return entry
+
+    def take(self, block: Block) -> Entry | None:
+        """Forget the entry of that network, action and direction."""
+        return self._entries.pop(block[:3], None)
+
+    def all_entries(self) -> list[Entry]:
+        """The entries that were not forgotten, ended or not."""
+        return list(self._entries.values())
+
+    def in_force(self, now: float) -> int:
+        """How many entries have not ended."""
+        return sum(entry.expires_at is None or entry.expires_at > now for entry in self._entries.values())
+
+    def _forget(self, now: float) -> None:
+        self._entries = {
+            key: entry for key, entry in self._entries.items() if entry.expires_at is None or entry.expires_at > now
+        }
+        self._limit = max(_MANY, 2 * len(self._entries))

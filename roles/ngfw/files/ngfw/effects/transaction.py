@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A batch takes effect exactly once: announced first, then the kernel, then the journals, then the cursor.
+
+Whatever instant the process is killed at, the next start finds the announcement and finishes it: entries again, which
+changes nothing that is there, and of the journals' text only what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from ..decisions.decision import Decision, Outcome
+from ..decisions.pipeline import Batch
+from ..firewall.entry import Block, Entry
+from ..firewall.errors import FirewallError, InvalidInput
+from ..metrics import Metrics
+from .journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, Journal, encoded, found, missing
+from .state import Intent, Item, State
+from .wording import Lines, alert_line, decision_lines, local_time, refused_lines
+
+PATIENCE = 3
+"""After this many failures of a whole pass its blocks are tried one by one, so that one bad block stops no other."""
+
+_MAX_REPORTED = 20
+
+
+class Refusal(Protocol):
+    """A block that the library did not take."""
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def reason(self) -> str: ...
+
+
+class Result(Protocol):
+    """What the library did with the blocks of one pass."""
+
+    @property
+    def blocked(self) -> Iterable[Entry]: ...
+
+    @property
+    def extended(self) -> Iterable[Entry]: ...
+
+    @property
+    def already(self) -> Iterable[Block]: ...
+
+    @property
+    def refused(self) -> Iterable[Refusal]: ...
+
+
+Apply = Callable[[list[Block]], Result]
+"""Puts blocks into the kernel in one pass; raises FirewallError if nothing can be said about any of them."""
+
+
+class Accepted:
+    """What became of the blocks of a pass."""
+
+    def __init__(self) -> None:
+        self.new: dict[tuple[Any, ...], Entry] = {}
+        self.all: set[tuple[Any, ...]] = set()
+        self.reasons: dict[str, str] = {}
+
+    def add(self, result: Result) -> None:
+        for entry in (*result.blocked, *result.extended):
+            self.new[entry.block[:3]] = entry
+            self.all.add(entry.block[:3])
+        self.all.update(block[:3] for block in result.already)
+        self.reasons.update((refusal.address, refusal.reason) for refusal in result.refused)
+
+    def refusal(self, block: Block) -> str | None:
+        """Why the kernel did not take the block; None if it did."""
+        if block[:3] in self.all:
+            return None
+        reason = self.reasons.get(str(block.network), "the kernel did not take it")
+        return reason.replace("whitelisted:", "whitelist:", 1)
+
+
+class Transaction:
+    """Carries one batch after the other through its four steps."""
+
+    def __init__(
+        self,
+        state: State,
+        journal: Journal,
+        metrics: Metrics,
+        apply: Apply,
+        *,
+        dry_run: bool = False,
+        clock: Callable[[], float],
+        on_entries: Callable[[Iterable[Entry]], None] = lambda entries: None,
+        lifted: Callable[[Block], Lines | None] = lambda block: None,
+        offended: Callable[[Iterable[Block], float], None] = lambda blocks, at: None,
+        after: Callable[[str], None] = lambda step: None,
+    ) -> None:
+        """`after` is called with the name of each step that is done.
+
+        `lifted` has the lines that tell of the end of a block which somebody lifted unseen. `offended` is told of the
+        blocks that count as offences and when they were made (epoch seconds), perhaps twice.
+        """
+        self._state, self._journal, self._metrics = state, journal, metrics
+        self._lifted, self._offended = lifted, offended
+        self._apply = apply
+        self._dry_run = dry_run
+        self._clock = clock
+        self._on_entries = on_entries
+        self._after = after
+        self._open: tuple[Intent, Batch] | None = None
+        self._failures = 0
+        self._durable = True
+        self._hanging = False
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a batch is announced that the kernel could not be given yet."""
+        return self._open is not None
+
+    @property
+    def hanging(self) -> bool:
+        """Whether the last batch left lookups in the cursor's file."""
+        return self._hanging
+
+    def begin(self, batch: Batch, positions: dict[str, Any]) -> None:
+        """Announce a batch; finish() must follow before the next one."""
+        now = self._clock()
+        stamp = local_time(now)
+        intent = Intent(
+            positions=positions,
+            alerts="".join(alert_line(decision, stamp) for decision in batch.alerts),
+            items=[
+                Item(
+                    decision.block,
+                    decision_lines(decision, now=now, stamp=stamp, dry_run=self._dry_run),
+                    decision.offence,
+                )
+                for decision in batch.decisions
+            ],
+            marks=self._journal.marks(),
+            written_at=now,
+            lookups=tuple((str(address), *case) for address, case in batch.lookups),
+        )
+        self._announce(intent)
+        self._hanging = bool(intent.lookups)
+        self._open = (intent, batch)
+        self._failures = 0
+
+    def note(self, lines: list[Lines], positions: dict[str, Any]) -> None:
+        """Journal what happened without a batch, such as the end of blocks: each line once, too."""
+        items = [Item(None, each) for each in lines]
+        intent = Intent(positions, "", items, self._journal.marks(), self._clock(), settled=True)
+        announced = self._open is None
+        if announced:
+            self._announce(intent)
+        self._journal.append(_texts(intent))
+        if announced:
+            self._commit()
+
+    def finish(self) -> None:
+        """Give the open batch to the kernel, the journals and the cursor.
+
+        Raises FirewallError if the kernel can be given nothing at present: call again later.
+        """
+        if self._open is None:
+            return
+        intent, batch = self._open
+        wanted = [item.block for item in intent.items if item.block is not None]
+        accepted = self._enforce([*wanted, *(each.block for each in batch.repeats if each.block is not None)])
+        self._after("enforced")
+        intent = self._agree(intent, batch, accepted)
+        self._on_entries(accepted.new.values())
+        self._journal.append(_texts(intent))
+        self._after("journaled")
+        self._offended(_offences(intent), intent.written_at)
+        self._commit()
+        self._open = None
+        self._after("committed")
+
+    def resume(self) -> bool:
+        """Finish what an earlier run announced; False if there is nothing. Raises FirewallError."""
+        intent = self._state.pending()
+        if intent is None:
+            return False
+        added = {name: self._journal.since(name, intent.marks.get(name)) for name in _texts(intent)}
+        age = self._clock() - intent.written_at
+        accepted = self._enforce([item.block for item in intent.items if item.block and not _outdated(item, age)])
+        self._on_entries(accepted.new.values())
+        before = intent
+        if not intent.settled and not any(data for data, _named in added.values()):
+            intent = replace(intent, items=[self._resumed(item, accepted, age) for item in intent.items])
+        for name, (data, named) in added.items():
+            if not named:
+                # It was rotated: what stands in the old file is done, and the new one counts from its present end.
+                marks = {**intent.marks, name: self._journal.mark(name)}
+                intent = replace(_without(intent, name, data), marks=marks)
+                added[name] = (b"", True)
+        if intent != before:
+            intent = replace(intent, settled=True)
+            self._announce(intent)
+        for name, text in _texts(intent).items():
+            self._journal.append_bytes(name, missing(encoded(text), added[name][0]))
+        self._after("journaled")
+        self._offended(_offences(intent), intent.written_at)
+        self._commit()
+        return True
+
+    @staticmethod
+    def _resumed(item: Item, accepted: Accepted, age: float) -> Item:
+        if item.block is None:
+            return item
+        refusal = f"stale: {age:.0f} s old" if _outdated(item, age) else accepted.refusal(item.block)
+        return item if refusal is None else Item(None, refused_lines(item.lines, refusal))
+
+    def _announce(self, intent: Intent) -> None:
+        try:
+            self._state.announce(intent)
+        except OSError as error:
+            if self._durable:
+                self._durable = False
+                self._metrics.errors += 1
+                self._journal.say(
+                    f"cannot write to {self._state.directory} ({error.strerror}); blocking goes on, but after a "
+                    "crash lines may be read twice: make room there, and let the watcher's user write",
+                    level="ERROR",
+                )
+            return
+        if not self._durable:
+            self._durable = True
+            self._journal.say(f"{self._state.directory} can be written again")
+        self._after("announced")
+
+    def _commit(self) -> None:
+        if self._durable:
+            self._state.commit()
+
+    def _enforce(self, blocks: list[Block]) -> Accepted:
+        accepted = Accepted()
+        if not blocks:
+            return accepted
+        try:
+            accepted.add(self._apply(blocks))
+        except FirewallError as error:
+            self._failures += 1
+            if self._failures < PATIENCE and not isinstance(error, InvalidInput):
+                raise
+            self._one_by_one(blocks, accepted, error)
+        self._failures = 0
+        return accepted
+
+    def _one_by_one(self, blocks: list[Block], accepted: Accepted, error: FirewallError) -> None:
+        for block in blocks:
+            try:
+                accepted.add(self._apply([block]))
+            except FirewallError as single:
+                accepted.reasons[str(block.network)] = str(single)
+        if not accepted.all:
+            raise error
+
+    def _agree(self, intent: Intent, batch: Batch, accepted: Accepted) -> Intent:
+        """Make the announced text say what the kernel did, where that differs; announced anew, so it stays certain."""
+        now = self._clock()
+        items: list[Item] = []
+        reported = 0
+        for item, decision in zip(intent.items, batch.decisions):
+            refusal = None if item.block is None else accepted.refusal(item.block)
+            if refusal is None:
+                self._succeeded(decision, now)
+                items.append(item)
+                continue
+            self._metrics.actions[decision.action, "failed"] += 1
+            self._metrics.errors += 1
+            reported += 1
+            if reported <= _MAX_REPORTED:
+                self._journal.say(f"{decision.ip} was not blocked ({decision.rule}): {refusal}", level="ERROR")
+            items.append(Item(None, refused_lines(item.lines, refusal)))
+        decided = {decision.block[:3] for decision in batch.decisions if decision.block is not None}
+        for decision in batch.repeats:
+            key = None if decision.block is None else decision.block[:3]
+            if decision.block is not None and key in accepted.new and key not in decided:
+                # Somebody had lifted it with a tool that tells nobody: it is a new block.
+                lifted = self._lifted(decision.block)
+                if lifted is not None:
+                    items.append(Item(None, lifted))
+                again = decision._replace(outcome=Outcome.NEW)
+                lines = decision_lines(again, now=now, stamp=local_time(now), dry_run=self._dry_run)
+                items.append(Item(decision.block, lines))
+                self._succeeded(again, now)
+        if items == intent.items:
+            return intent
+        agreed = replace(intent, items=items, settled=True)
+        self._announce(agreed)
+        return agreed
+
+    def _succeeded(self, decision: Decision, now: float) -> None:
+        metrics = self._metrics
+        if decision.block is not None:
+            metrics.actions[decision.action, "dry_run" if self._dry_run else "success"] += 1
+            metrics.blocks_created += decision.outcome is Outcome.NEW and not self._dry_run
+            if decision.outcome is Outcome.NEW:
+                metrics.reaction.observe(max(0.0, now - decision.time))
+
+
+def _offences(intent: Intent) -> list[Block]:
+    return [item.block for item in intent.items if item.offence and item.block is not None]
+
+
+def _texts(intent: Intent) -> Mapping[str, str]:
+    lines: list[Lines] = [item.lines for item in intent.items]
+    return {
+        BLOCKS_LOG: "".join(line.text for line in lines),
+        ALERT_LOG: intent.alerts,
+        ALERTS_JSON: "".join(line.record for line in lines),
+    }
+
+
+def _without(intent: Intent, name: str, data: bytes) -> Intent:
+    """The intent without the lines of one journal that stand in `data`."""
+    done = found(encoded(_texts(intent)[name]), data)
+    if name == ALERT_LOG:
+        return replace(intent, alerts="".join(f"{line}\n" for line in intent.alerts.split("\n")[done:-1]))
+    items = []
+    for item in intent.items:
+        lines = item.lines
+        if done and (lines.text if name == BLOCKS_LOG else lines.record):
+            done -= 1
+            lines = Lines("", lines.record) if name == BLOCKS_LOG else Lines(lines.text, "")
+        items.append(item._replace(lines=lines))
+    return replace(intent, items=items)
+
+
+def _outdated(item: Item, age: float) -> bool:
+    return item.block is not None and 0 < item.block.duration <= age

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a decision reads in the journals: lines of text for people, JSON for SIEMs (CONTRACT.md section 5).
+
+Whatever stands in a message from the network, a line stays one line, and its fields stay where they are.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from ..decisions.decision import MAX_MESSAGE, Decision, Outcome
+from ..firewall.duration import format_duration
+from ..firewall.entry import Action, Block, Entry
+
+# Controls, quotes, line and paragraph separators, lone surrogates, and what turns the direction of text around.
+_text = json.encoder.encode_basestring_ascii
+_UNSAFE = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
+
+
+class Lines(NamedTuple):
+    """What one decision adds to blocks.log (may be empty) and to alerts.json."""
+
+    text: str
+    record: str
+
+
+def quoted(text: str) -> str:
+    """`text` with everything escaped that could end its line, its quotes, or mislead a reader."""
+    return _UNSAFE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match.group()
+    if character in '"\\':
+        return "\\" + character
+    return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
+
+
+def local_time(moment: float) -> str:
+    """`2025-09-02 11:24:45` in the host's zone."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+
+
+def iso_time(moment: float) -> str:
+    """ISO 8601 in UTC with milliseconds."""
+    try:
+        whole, milliseconds = divmod(round(moment * 1000), 1000)
+        return f"{_iso_second(whole)}.{milliseconds:03d}Z"
+    except (ValueError, OverflowError, OSError):
+        return "1970-01-01T00:00:00.000Z"
+
+
+@lru_cache(maxsize=1024)
+def _iso_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+def alert_line(decision: Decision, stamp: str) -> str:
+    """The line of alert.log for the alert that led to a decision: it names the host, not the network around it."""
+    wide = decision.block is not None and not decision.block.network.is_host
+    return text_line("ALERT", decision, stamp, decision.record.get("offender") if wide else None)
+
+
+def text_line(verb: str, decision: Decision, stamp: str, ip: str | None = None) -> str:
+    """One line of alert.log or blocks.log; `stamp` is the decision's local time, `ip` stands in for the decision's."""
+    tail = _tail(decision.score, decision.reason, decision.sid, decision.msg)
+    return f"{stamp} {verb} {ip or decision.ip or '-'} {tail}"
+
+
+@lru_cache(maxsize=1024)
+def _tail(score: int | None, reason: str, sid: int | None, msg: str | None) -> str:
+    return (
+        f"(REPUTATION SCORE: {'-' if score is None else score}) [{quoted(reason)}] "
+        f'SID={"-" if sid is None else sid} MSG="{quoted(msg or "")}"\n'
+    )
+
+
+def json_line(
+    *,
+    moment: float,
+    action: str,
+    ip: str,
+    target: str,
+    rule: str,
+    reason: str,
+    duration: int | None,
+    expires_at: float | None,
+    dry_run: bool,
+    sid: int | None = None,
+    msg: str | None = None,
+    score: int | None = None,
+    sources: Sequence[str] = (),
+    record: Mapping[str, Any] | None = None,
+) -> str:
+    """One line of alerts.json; `record` is the EVE record that led to it, if one did."""
+    get = ({} if record is None else record).get
+    ends = "null" if expires_at is None else f'"{iso_time(expires_at)}"'
+    return (
+        f'{{"ts":"{iso_time(moment)}","ip":"{ip}",'
+        f"{_often_the_same(action, target, rule, reason, score, tuple(sources), sid, msg, duration)},"
+        f'"expires_at":{ends},"event_type":{_json(get("event_type"))},'
+        f'"src_ip":{_json(get("src_ip"))},"src_port":{_json(get("src_port"))},"dest_ip":{_json(get("dest_ip"))},'
+        f'"dest_port":{_json(get("dest_port"))},"proto":{_json(get("proto"))},"dry_run":{_json(dry_run)}}}\n'
+    )
+
+
+@lru_cache(maxsize=1024)
+def _often_the_same(
+    action: str,
+    target: str,
+    rule: str,
+    reason: str,
+    score: int | None,
+    sources: tuple[str, ...],
+    sid: int | None,
+    msg: str | None,
+    duration: int | None,
+) -> str:
+    return (
+        f'"action":"{action}","target":"{target}","rule":{_text(rule)},"reason":{_text(reason)},"score":{_json(score)},'
+        f'"sources":{json.dumps(sources) if sources else "[]"},"sid":{_json(sid)},"msg":{_json(msg)},'
+        f'"duration":{_json(duration)}'
+    )
+
+
+def _json(value: object) -> str:
+    """A text (cut), whole number or truth value as JSON; null for anything else that a record may hold."""
+    kind = value.__class__
+    if kind is str:
+        return _text(value[:MAX_MESSAGE])  # type: ignore[index]
+    if kind is int:
+        return str(value)
+    return "null" if kind is not bool else "true" if value else "false"
+
+
+def decision_lines(decision: Decision, *, now: float, stamp: str, dry_run: bool) -> Lines:
+    """What a decision other than Outcome.ACTIVE leaves in the journal, decided at `now` (epoch seconds)."""
+    block = decision.block
+    extends = decision.outcome is Outcome.EXTENDED
+    text = ""
+    if block is not None and is_cut_off(block) and not dry_run:
+        text = text_line("EXTENDED" if extends else "BLOCKED", decision, stamp)
+    record = json_line(
+        moment=decision.time,
+        action="extend" if extends else decision.action,
+        ip=decision.ip,
+        target=decision.target,
+        rule=decision.rule,
+        reason=decision.reason,
+        duration=decision.duration,
+        expires_at=now + block.duration if block is not None and block.duration else None,
+        dry_run=dry_run,
+        sid=decision.sid,
+        msg=decision.msg,
+        score=decision.score,
+        sources=decision.sources,
+        record=decision.record,
+    )
+    return Lines(text, record)
+
+
+def plain_line(fields: Mapping[str, Any]) -> str:
+    """A decision as people read it on a screen; `fields` are those of alerts.json."""
+    length, sid, msg = "", fields["sid"], fields["msg"]
+    if fields["duration"] is not None:
+        length = f" for {format_duration(fields['duration'])}" if fields["duration"] else " for ever"
+    signature = f" SID={sid}" if sid is not None else ""
+    message = f' "{quoted(msg)}"' if msg else ""
+    return (
+        f"{fields['ts']} {fields['action']:<10} {fields['ip'] or '-'}{length}"
+        f" [{quoted(fields['reason'])}] by {quoted(fields['rule'])}{signature}{message}"
+    )
+
+
+def refused_lines(lines: Lines, reason: str) -> Lines:
+    """The same decision after the kernel did not take it: no block, and the reason why."""
+    fields = json.loads(lines.record)
+    fields.update(action="skip", reason=reason, duration=None, expires_at=None)
+    return Lines("", json.dumps(fields, separators=(",", ":")) + "\n")
+
+
+def ending_lines(action: str, entry: Entry, *, now: float, reason: str | None = None, dry_run: bool = False) -> Lines:
+    """What the end of a block leaves: `action` is `expire` or `unblock`."""
+    block = entry.block
+    why = block.reason if reason is None else reason
+    verb = "EXPIRED" if action == "expire" else "UNBLOCKED"
+    text = f'{local_time(now)} {verb} {block.network} (REPUTATION SCORE: -) [{quoted(why)}] SID=- MSG=""\n'
+    record = json_line(
+        moment=now,
+        action=action,
+        ip=str(block.network),
+        target=block.direction.value,
+        rule=block.rule_name,
+        reason=why,
+        duration=block.duration,
+        expires_at=entry.expires_at,
+        dry_run=dry_run,
+    )
+    return Lines(text if is_cut_off(block) and not dry_run else "", record)
+
+
+def is_cut_off(block: Block) -> bool:
+    """Whether the action stops packets: only such blocks are lines of blocks.log."""
+    return block.action in (Action.DROP, Action.REJECT)

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The end of each block that the watcher made: by its time, or lifted, by whomever and with whatever tool."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from ..decisions.policy import Guard, is_provisional
+from ..effects.wording import Lines, ending_lines
+from ..firewall.address import Network
+from ..firewall.entry import Block, Entry
+from ..firewall.errors import FirewallError
+from ..metrics import Metrics
+from .expiry import Expiries, Key
+
+EARLY_SECONDS = 0.3
+"""So long before its end a block is looked for: one that is missing then was lifted, and did not expire."""
+
+_ROUNDED = 1.0
+"""Seconds that the kernel's end of an entry may differ from the one that was noted."""
+
+
+class Kernel(Protocol):
+    """What has to be asked."""
+
+    def look(self) -> None: ...
+
+    def entries(self) -> list[Entry]: ...
+
+    def holds(self, block: Block) -> bool: ...
+
+    @property
+    def standing(self) -> Callable[[Block], Entry | None]: ...
+
+    @property
+    def guard(self) -> Callable[[Network], Guard | None]: ...
+
+
+class Endings:
+    """Knows the watcher's blocks in force, and journals each end once. Methods raise FirewallError."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        metrics: Metrics,
+        *,
+        journal: Callable[[list[Lines]], None],
+        clock: Callable[[], float],
+        dry_run: bool = False,
+        forgiven: Callable[[Iterable[Block]], None] = lambda blocks: None,
+    ) -> None:
+        """`forgiven` is told of blocks that were lifted before their end: they count as no offence."""
+        self._forgiven = forgiven
+        self._kernel, self._metrics, self._journal = kernel, metrics, journal
+        self._clock, self._dry_run = clock, dry_run
+        self._blocks = Expiries()
+        self._told: set[Key] | None = set()  # until adopt(): what has ended since the start
+        self._ending: list[tuple[float, int, Entry]] = []  # a heap by their ends
+        self._serial = 0
+
+    def __len__(self) -> int:
+        return len(self._blocks) + len(self._ending)
+
+    def entries(self) -> list[Entry]:
+        return [*self._blocks.entries(), *(entry for _end, _serial, entry in self._ending)]
+
+    def get(self, block: Block) -> Entry | None:
+        """What is known of that network, action and direction."""
+        return self._blocks.get(block)
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Blocks that came, or whose end moved."""
+        for entry in entries:
+            old = self._blocks.get(entry.block)
+            if old is not None and _over(old, entry.created_at):
+                self._to_end(old)
+            self._blocks.add((entry,))
+
+    def next(self) -> float | None:
+        """When expire() has something to do (epoch seconds)."""
+        moment = self._blocks.next()
+        moments = [] if moment is None else [moment - EARLY_SECONDS]
+        if self._ending:
+            moments.append(self._ending[0][0])
+        return min(moments, default=None)
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the last run's blocks are known."""
+        return self._told is None
+
+    def adopt(self, present: Expiries, gone: Iterable[Entry]) -> None:
+        """From now on know these blocks of the last run as well, and journal that those are `gone`."""
+        now, told = self._clock(), self._told or set()
+        for key in told:
+            present.forget(key)
+        for entry in self.entries():
+            present.add((entry,))
+        self._blocks, self._ending, self._told = present, [], None
+        expired: list[Entry] = []
+        lifted: list[Entry] = []
+        for entry in gone:
+            if entry.block[:3] not in told:
+                (expired if _over(entry, now + _ROUNDED) else lifted).append(entry)
+        self._tell(expired, lifted)
+
+    def expire(self) -> None:
+        """Journal what has ended."""
+        self._kernel.look()
+        now = self._clock()
+        lifted = []
+        for entry in self._blocks.ended(now + EARLY_SECONDS):
+            standing = self._kernel.standing(entry.block)
+            if standing is not None and standing.expires_at != entry.expires_at and _outlasts(standing, entry):
+                self._blocks.add([entry, standing])  # somebody moved its end
+            elif not _over(entry, now) and not self._kernel.holds(entry.block):
+                lifted.append(entry)
+            else:
+                self._to_end(entry)
+        expired = []
+        while self._ending and self._ending[0][0] <= now:
+            end, _serial, entry = heapq.heappop(self._ending)
+            newer = self._blocks.get(entry.block)
+            if newer is None or newer.created_at >= end:  # else it was extended in its last moment
+                expired.append(entry)
+        self._tell(expired, lifted)
+
+    def compare(self) -> None:
+        """Somebody else wrote, or time has passed without us: journal what is gone."""
+        self._kernel.look()
+        now = self._clock()
+        expired: list[Entry] = []
+        lifted: list[Entry] = []
+        for entry in self._blocks.compare(self._kernel.entries()):
+            (expired if _over(entry, now + _ROUNDED) else lifted).append(entry)
+        self._tell(expired, lifted)
+
+    def lifted(self, entries: Iterable[Entry], reason: str, *, forgiven: bool = True) -> None:
+        """The watcher itself lifted these."""
+        known = [entry for entry in entries if self._blocks.take(entry.block) is not None or not self.caught_up]
+        self._tell([], known, reason, forgiven=forgiven)
+
+    def unseen(self, block: Block) -> Lines | None:
+        """The lines for the end of a block that turned out to have been lifted; None if it was not known."""
+        entry = self._blocks.take(block)
+        return None if entry is None else self._unblocked(entry)
+
+    def _unblocked(self, entry: Entry, reason: str | None = None) -> Lines:
+        """The lines of a block that was lifted."""
+        self._metrics.blocks_removed += not self._dry_run
+        return ending_lines(
+            "unblock", entry, now=self._clock(), reason=reason or self._why(entry), dry_run=self._dry_run
+        )
+
+    def _to_end(self, entry: Entry) -> None:
+        self._serial += 1
+        heapq.heappush(self._ending, (entry.expires_at or 0.0, self._serial, entry))
+
+    def _tell(
+        self, expired: list[Entry], lifted: list[Entry], reason: str | None = None, *, forgiven: bool = True
+    ) -> None:
+        if not expired and not lifted:
+            return
+        if self._told is not None:
+            self._told.update(entry.block[:3] for entry in (*expired, *lifted))
+        if forgiven:
+            self._forgiven([entry.block for entry in lifted if not is_provisional(entry.block)])
+        lines = [self._unblocked(entry, reason) for entry in lifted]
+        for entry in expired:
+            self._metrics.blocks_expired += not self._dry_run
+            moment = entry.expires_at or self._clock()
+            lines.append(ending_lines("expire", entry, now=moment, dry_run=self._dry_run))
+        self._journal(lines)
+
+    def _why(self, entry: Entry) -> str:
+        try:
+            guard = self._kernel.guard(entry.block.network)
+        except FirewallError:
+            guard = None
+        if guard is not None and guard.kind != "protected":
+            return f"whitelist: {guard.network}"
+        return "lifted by hand or by a module"
+
+
+def _over(entry: Entry, now: float) -> bool:
+    return entry.expires_at is not None and entry.expires_at <= now
+
+
+def _outlasts(first: Entry, second: Entry) -> bool:
+    if first.expires_at is None or second.expires_at is None:
+        return first.expires_at is None
+    return first.expires_at > second.expires_at + _ROUNDED

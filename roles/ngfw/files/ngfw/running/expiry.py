@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The watcher's own blocks in force, so that the end of each can be told: the kernel ends them without a word."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..effects.journal import Mark
+from ..effects.state import VERSION, block_fields, block_of
+from ..firewall.address import parse_network
+from ..firewall.entry import Action, Block, Direction, Entry, Origin
+
+Key = tuple[Any, ...]
+Row = tuple[list[Any], float, Any]
+
+_ACTIONS = {
+    "block": Action.DROP,
+    "reject": Action.REJECT,
+    "log": Action.LOG,
+    "rate_limit": Action.RATE_LIMIT,
+}
+_SAME_MOMENT = 0.002
+"""Seconds; journals keep milliseconds."""
+
+
+class Expiries:
+    """Entries by network, action and direction, and the order in which they end by themselves."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Key, Entry] = {}
+        self._heap: list[tuple[float, int, Key]] = []
+        self._serial = 0
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Note the present end of these entries, in place of an earlier one; of unknown ones the watcher's own."""
+        for entry in entries:
+            key = entry.block[:3]
+            if entry.origin is Origin.WATCHER or key in self._entries:
+                self._put(key, entry)
+
+    def get(self, block: Block) -> Entry | None:
+        """The entry of that network, action and direction."""
+        return self._entries.get(block[:3])
+
+    def take(self, block: Block) -> Entry | None:
+        """The same, and forget it."""
+        return self._entries.pop(block[:3], None)
+
+    def forget(self, key: Key) -> None:
+        """The entry with these first fields of its block is of no interest."""
+        self._entries.pop(key, None)
+
+    def entries(self) -> list[Entry]:
+        return list(self._entries.values())
+
+    def next(self) -> float | None:
+        """When the next entry ends (epoch seconds), None if none does."""
+        while self._heap:
+            expires_at, _serial, key = self._heap[0]
+            entry = self._entries.get(key)
+            if entry is not None and entry.expires_at == expires_at:
+                return expires_at
+            heapq.heappop(self._heap)
+        return None
+
+    def ended(self, now: float) -> list[Entry]:
+        """Take out the entries that ended by `now`."""
+        found: list[Entry] = []
+        while True:
+            moment = self.next()
+            if moment is None or moment > now:
+                return found
+            found.append(self._entries.pop(heapq.heappop(self._heap)[2]))
+
+    def compare(self, present: Iterable[Entry]) -> list[Entry]:
+        """Follow what the kernel holds; takes out, and returns, what it does not hold any more."""
+        held = {entry.block[:3]: entry for entry in present}
+        gone = [entry for key, entry in self._entries.items() if key not in held]
+        for entry in gone:
+            del self._entries[entry.block[:3]]
+        for key, entry in held.items():
+            known = self._entries.get(key)
+            if known is None or known.expires_at != entry.expires_at:
+                self.add((entry,))
+        return gone
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _put(self, key: Key, entry: Entry) -> None:
+        self._entries[key] = entry
+        if entry.expires_at is not None:
+            self._serial += 1
+            heapq.heappush(self._heap, (entry.expires_at, self._serial, key))
+
+
+def encode(entries: Iterable[Entry], mark: Mark | None) -> bytes:
+    """The entries that are in force when alerts.json ends at `mark`."""
+    blocks = [[block_fields(entry.block), entry.created_at, entry.expires_at] for entry in entries]
+    return json.dumps({"version": VERSION, "mark": mark, "blocks": blocks}, separators=(",", ":")).encode()
+
+
+def decode(data: bytes) -> tuple[list[Row], Mark | None]:
+    """What entries_of() makes entries of, and the mark. Raises ValueError, KeyError or TypeError for anything else."""
+    fields = json.loads(data)
+    if fields["version"] != VERSION:
+        raise ValueError(f"version {fields['version']!r}, this program writes {VERSION}")
+    mark = None if fields["mark"] is None else Mark(*map(int, fields["mark"]))
+    return [(list(block), float(created), end) for block, created, end in fields["blocks"]], mark
+
+
+def entries_of(rows: Iterable[Row]) -> Iterator[Entry]:
+    """The entries that encode() was given. Raises ValueError or TypeError for others."""
+    for block, created, end in rows:
+        yield Entry(block_of(block), Origin.WATCHER, created, None if end is None else float(end))
+
+
+def follow(entries: Iterable[Entry], lines: bytes) -> list[Entry]:
+    """What is in force after these lines of alerts.json, if `entries` were before them."""
+    held = {entry.block[:3]: entry for entry in entries}
+    for line in lines.split(b"\n"):
+        try:
+            fields = json.loads(line) if line else {}
+            if fields and not fields["dry_run"]:
+                _follow_line(held, fields)
+        except (ValueError, KeyError, TypeError):
+            continue  # torn, or not ours
+    return list(held.values())
+
+
+def _follow_line(held: dict[Key, Entry], fields: dict[str, Any]) -> None:
+    word = fields["action"]
+    if word == "skip":
+        return
+    network, direction = parse_network(fields["ip"]), Direction(fields["target"])
+    end = None if fields["expires_at"] is None else _moment(fields["expires_at"])
+    if word in _ACTIONS:
+        block = Block(network, _ACTIONS[word], direction, fields["duration"], fields["rule"], fields["reason"])
+        held[block[:3]] = Entry(block, Origin.WATCHER, _moment(fields["ts"]), end)
+        return
+    of_it = [entry for entry in held.values() if entry.block.network == network and entry.block.direction is direction]
+    if word == "extend":
+        for entry in of_it[:1]:
+            held[entry.block[:3]] = entry._replace(expires_at=end)
+        return
+    same = [entry for entry in of_it if _same(entry.expires_at, end)] or of_it
+    for entry in same[:1]:
+        del held[entry.block[:3]]
+
+
+def _same(first: float | None, second: float | None) -> bool:
+    return first is second if first is None or second is None else abs(first - second) < _SAME_MOMENT
+
+
+def _moment(text: str) -> float:
+    from datetime import datetime  # what only a start after a kill needs
+
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

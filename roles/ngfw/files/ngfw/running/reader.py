@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The logs in the watcher's loop: woken by what is written to them, and the cursor that says how far they were read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..effects.state import State
+from ..events.tail import Chunk, Source, Tail
+from ..settings.config import Config
+from .loop import Loop
+
+STEP_BYTES = 1 << 20
+"""The most that is read, decided and committed in one go."""
+
+RECALL_BYTES = 8 << 20
+"""The most that is read again of all logs together, so that thresholds go on counting after a restart."""
+
+_CURSOR_SECONDS = 1.0
+_POLL = "poll"
+
+
+class Reader:
+    """The logs of a configuration; open() comes first, close() last."""
+
+    def __init__(self, loop: Loop, state: State, config: Config, *, report: Callable[[str], None]) -> None:
+        self._loop, self._state, self._config, self._report = loop, state, config, report
+        self._tail: Tail | None = None
+        self._watched = -1
+        self._poll_seconds = config.poll_interval
+        self._moved_at = 0.0
+        self._due = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._tail is not None
+
+    def open(self, positions: dict[str, Any] | None) -> None:
+        """Go on from these positions, None at the first start."""
+        sources = [Source(source.path, source.format) for source in self._config.sources]
+        self._tail = Tail(sources, positions, self._config.start_at, report=self._report)
+        self._listen(self._tail)
+        if positions is None:
+            self.move()  # a kill from here on must not make the next start skip to the end again
+
+    def adopt(self, config: Config) -> None:
+        """Follow another configuration's logs; those that stay are read on where they are."""
+        moved = (config.sources, config.poll_interval) != (self._config.sources, self._config.poll_interval)
+        self._config, self._poll_seconds = config, config.poll_interval
+        if moved and self._tail is not None:
+            positions = self._tail.positions()
+            self.close()
+            self.open(positions)
+
+    def poll_every(self, seconds: float) -> None:
+        """Where the kernel does not tell of new lines, look for them that often."""
+        seconds = min(seconds, self._config.poll_interval)
+        if seconds != self._poll_seconds:
+            self._poll_seconds = seconds
+            self._loop.cancel(_POLL)
+            if self._tail is not None:
+                self._listen(self._tail)
+
+    def read(self) -> list[Chunk]:
+        """The next new lines; if there are none, the loop is woken when there are."""
+        if self._tail is None:
+            return []
+        chunks = self._tail.read(STEP_BYTES)
+        if not chunks:
+            self._listen(self._tail)
+        return chunks
+
+    def before(self) -> Iterator[Chunk]:
+        """The lines before the cursor, as far as they may matter to thresholds."""
+        return iter(()) if self._tail is None else self._tail.before(RECALL_BYTES)
+
+    def positions(self) -> dict[str, Any]:
+        """How far was read, for the cursor."""
+        return {} if self._tail is None else self._tail.positions()
+
+    def lag(self) -> int:
+        """Bytes that wait to be read."""
+        return 0 if self._tail is None else self._tail.lag()
+
+    def passed(self) -> None:
+        """What was read had no effect: the cursor follows, at most once a second."""
+        self._due = True
+        if time.monotonic() - self._moved_at >= _CURSOR_SECONDS:
+            self.move()
+
+    def committed(self, *, again: bool) -> None:
+        """A batch took the cursor along; `again`: it is to be written once more, by the next move_if_due()."""
+        self._moved_at, self._due = time.monotonic(), again
+
+    def move_if_due(self) -> None:
+        if self._due:
+            self.move()
+
+    def move(self) -> None:
+        """Keep how far was read, where no line had an effect; lines read twice after a kill have none either."""
+        if self._tail is None:
+            return
+        try:
+            self._state.move(self._tail.positions())
+        except OSError:
+            return  # the next batch with an effect reports it
+        self.committed(again=False)
+
+    def close(self) -> None:
+        if self._tail is not None:
+            self._unlisten()
+            self._loop.cancel(_POLL)
+            self._tail.close()
+            self._tail = None
+
+    def _listen(self, tail: Tail) -> None:
+        """Be woken by the tail's descriptor, or by a timer where it has none (any more)."""
+        descriptor = tail.fileno()
+        if descriptor != self._watched:
+            self._unlisten()
+            if descriptor >= 0:
+                self._loop.watch(descriptor, tail.drain_events)
+                self._watched = descriptor
+        if descriptor < 0 and not self._loop.has_timer(_POLL):
+            self._loop.after(_POLL, self._poll_seconds, _nothing)
+
+    def _unlisten(self) -> None:
+        if self._watched >= 0:
+            self._loop.unwatch(self._watched)
+            self._watched = -1
+
+
+def _nothing() -> None:
+    """To be woken is enough: the loop's owner then reads."""

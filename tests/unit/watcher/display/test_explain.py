@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ngfw.display import explain
+from ngfw.display.explain import alerts, explained_lines, history, on_list, touching
+from ngfw.firewall.address import parse_network, to_key
+
+ADDRESS = parse_network("203.0.113.7")
+
+
+def decision(number: int, ip: str = "203.0.113.7") -> str:
+    fields = {"ts": f"2025-09-02T11:24:{number % 60:02d}.000Z", "ip": ip, "action": "block", "sid": number, "msg": "x"}
+    return json.dumps(fields, separators=(",", ":")) + "\n"
+
+
+def alert(sid: object, msg: str, ip: str = "203.0.113.7", second: int = 45) -> str:
+    return f'2025-09-02 11:24:{second} ALERT {ip} (REPUTATION SCORE: -) [RULE High] SID={sid} MSG="{msg}"\n'
+
+
+@pytest.mark.feature("E5")
+def test_the_history_is_found_in_rotated_and_compressed_journals(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "alerts.json.2.gz", "wt") as stream:
+        stream.write(decision(1) + decision(2, "203.0.113.77"))
+    (tmp_path / "alerts.json.1").write_text(decision(3) + '{"ip":"203.0.113.7",torn\n')
+    (tmp_path / "alerts.json").write_text(decision(4) + decision(5, "203.0.113.0/24"))
+    for name, moment in (("alerts.json.2.gz", 1), ("alerts.json.1", 2), ("alerts.json", 3)):
+        os.utime(tmp_path / name, (moment, moment))
+    assert [item["sid"] for item in history(tmp_path, [ADDRESS])] == [1, 3, 4]
+    assert [item["sid"] for item in history(tmp_path, [parse_network("203.0.113.0/24")])] == [5]
+    assert history(tmp_path / "none", [ADDRESS]) == []
+
+
+@pytest.mark.feature("A8")
+def test_further_signatures_are_counted_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explain, "MAX_ALERTS", 3)
+    monkeypatch.setattr(explain, "MAX_HISTORY", 2)
+    forged = alert(9, 'y" ALERT 203.0.113.7 (', ip="203.0.113.8")
+    (tmp_path / "alert.log").write_text(
+        alert(1, "first", second=10) + alert(2, 'a \\"quoted\\" one') * 3 + forged + alert("-", "") + alert(4, "much")
+    )
+    (tmp_path / "alerts.json").write_text("".join(map(decision, range(5))))
+    found = alerts(tmp_path, ADDRESS)
+    assert [(item["sid"], item["count"], item["msg"]) for item in found] == [
+        (2, 3, 'a \\"quoted\\" one'),
+        (1, 1, "first"),
+        (None, 1, ""),
+    ]
+    assert found[1]["first"] == found[1]["last"]
+    assert [item["sid"] for item in history(tmp_path, [ADDRESS])] == [3, 4]
+
+
+def test_networks_around_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [{"address": text} for text in ("203.0.113.0/24", "203.0.113.7", "203.0.113.8", "2001:db8::/64")]
+    assert [item["address"] for item in touching(items, ADDRESS)] == ["203.0.113.0/24", "203.0.113.7"]
+    assert len(touching(items, parse_network("203.0.0.0/16"))) == 3
+    members = {to_key(parse_network(text)) for text in ("203.0.112.0/22", "128.0.0.0/1", "203.0.113.9")}
+    assert str(on_list(members, ADDRESS)) == "203.0.112.0/22"
+    assert on_list({to_key(parse_network("203.0.113.9"))}, ADDRESS) is None
+
+
+def test_what_people_read() -> None:
+    kinds = ("blocks", "whitelist", "reputation", "offences", "blocklists", "history", "alerts")
+    nothing: dict[str, Any] = {kind: [] for kind in kinds}
+    assert explained_lines({"address": "203.0.113.7", **nothing}) == ["203.0.113.7", "  not blocked"]
+    block = {
+        "address": "203.0.113.0/24",
+        "action": "drop",
+        "target": "source",
+        "rule_name": "High",
+        "reason": 'a "reason"',
+        "remaining": 90,
+        "expires_at": "2025-09-02T11:26:15Z",
+        "packets": 3,
+    }
+    item = {"address": "203.0.113.7", "origin": "config", "comment": "office"}
+    guarded = [item, {**item, "origin": "protected", "comment": ""}]
+    rating = {"provider": "abuseipdb", "state": "listed", "score": 90, "detail": "score 90", "at": None}
+    listed = {"name": "bad", "target": "source", "network": "203.0.0.0/16"}
+    told = {"sid": 7, "msg": "x", "count": 2, "first": "2025-09-02T11:24:45Z", "last": "2025-09-02T11:24:45Z"}
+    past = {"ts": "2025-09-02T11:24:45.000Z", "action": "block", "ip": "203.0.113.7", "rule": "High", "reason": "r"}
+    lines = "\n".join(
+        explained_lines(
+            {
+                "address": "203.0.113.7",
+                "blocks": [block],
+                "whitelist": guarded,
+                "reputation": [rating],
+                "offences": ["2025-09-02T10:24:45Z", "2025-09-02T11:24:45Z"],
+                "blocklists": [listed],
+                "history": [{**past, "sid": 7, "msg": "one\ntwo"}],
+                "alerts": [told],
+            }
+        )
+    )
+    assert (
+        '  drop by source as 203.0.113.0/24: rule High [a \\"reason\\"], 1m30s left, until 2025-09-02T11:26:15Z'
+        in lines
+    )
+    assert "abuseipdb: listed (score 90)" in lines
+    assert "blocked 2 times that are remembered, last 2025-09-02T11:24:45Z" in lines
+    assert "whitelisted (config) by 203.0.113.7 (office)" in lines
+    assert "protected by 203.0.113.7: " in lines
+    assert "on the blocklist bad (source) as 203.0.0.0/16" in lines
+    assert "one\\x0atwo" in lines

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ngfw.decisions.decision import Decision, Outcome
+from ngfw.effects.journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, DAEMON_LOG, MAX_HELD_BYTES, Journal, missing
+from ngfw.effects.wording import decision_lines, quoted, text_line
+from ngfw.firewall.address import parse_network
+from ngfw.firewall.entry import Block
+
+STAMP = "2025-09-02 11:24:45"
+
+
+def decision(**changes: Any) -> Decision:
+    block = Block(parse_network("203.0.113.7"), duration=1800, rule_name="Ping", reason="RULE Ping")
+    values = {
+        "time": 1756812285.5,
+        "action": "block",
+        "ip": "203.0.113.7",
+        "target": "source",
+        "rule": "Ping",
+        "reason": "RULE Ping",
+        "duration": 1800,
+        "sid": 2000004,
+        "msg": "TEST ICMP Ping Detected",
+        "score": None,
+        "sources": (),
+        "outcome": Outcome.NEW,
+        "block": block,
+        "record": {
+            "event_type": "alert",
+            "src_ip": "203.0.113.7",
+            "src_port": 40000,
+            "dest_ip": "192.0.2.1",
+            "dest_port": 22,
+            "proto": "TCP",
+        },
+    }
+    values.update(changes)
+    return Decision(**values)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def journal(tmp_path: Path, said: list[str]) -> Journal:
+    return Journal(tmp_path / "log", clock=lambda: 1756812285.0, echo=said.append)
+
+
+@pytest.mark.feature("E1")
+@pytest.mark.parametrize(
+    "message",
+    [
+        'x" SID=1 MSG="y',
+        'a\n2025-09-02 11:24:45 BLOCKED 192.0.2.1 (REPUTATION SCORE: 0) [x] SID=1 MSG=""',
+        "a\r\x0b\x0c\x1b[2J\x00\x85\u2028\u2029b",
+        "\udfff\ud800 lone",
+        "\u202etxt.exe \u2066 turned around",
+        "back\\slash\\",
+        "%s {0} %(x)s",
+    ],
+)
+def test_no_message_forges_a_line(journal: Journal, tmp_path: Path, message: str) -> None:
+    entry = decision(msg=message, reason=f"RULE {message}")
+    lines = decision_lines(entry, now=1756812285.0, stamp=STAMP, dry_run=False)
+    journal.append({ALERT_LOG: text_line("ALERT", entry, STAMP), BLOCKS_LOG: lines.text, ALERTS_JSON: lines.record})
+    journal.say(message)
+    for name in (ALERT_LOG, BLOCKS_LOG, DAEMON_LOG):
+        content = (tmp_path / "log" / name).read_bytes()
+        assert content.count(b"\n") == 1
+        text = content.decode("utf-8")
+        assert len(text.splitlines()) == 1
+        assert not any(character < " " or "\x7f" <= character <= "\x9f" for character in text[:-1])
+    text = lines.text.rstrip("\n")
+    assert text.endswith(f'MSG="{quoted(message)}"')
+    assert re.search(r'(?<!\\)(\\\\)*"', quoted(message)) is None  # every quote inside is escaped
+    assert text.split(' MSG="')[0].endswith("SID=2000004")
+    assert json.loads(lines.record)["msg"] == message
+
+
+@pytest.mark.feature("E3")
+def test_reopen_follows_a_rotation(journal: Journal, tmp_path: Path) -> None:
+    path = tmp_path / "log" / BLOCKS_LOG
+    journal.append({BLOCKS_LOG: "one\n"})
+    path.rename(path.with_suffix(".log.1"))
+    journal.append({BLOCKS_LOG: "two\n"})
+    journal.reopen()
+    journal.append({BLOCKS_LOG: "three\n"})
+    assert path.with_suffix(".log.1").read_text() == "one\ntwo\n"
+    assert path.read_text() == "three\n"
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.feature("E3")
+def test_a_full_disk_is_said_once_and_caught_up(
+    journal: Journal, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.write
+    room = [5]
+
+    def write(descriptor: int, data: bytes) -> int:
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(BLOCKS_LOG):
+            if not room[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            data, room[0] = data[: room[0]], room[0] - len(data[: room[0]])
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    for number in range(3):
+        journal.append({BLOCKS_LOG: f"line {number}\n"})
+    assert len([text for text in said if "make room" in text]) == 1
+    assert journal.marks()[BLOCKS_LOG] is None
+    monkeypatch.setattr(os, "write", real)
+    journal.append({BLOCKS_LOG: "line 3\n"})
+    assert (tmp_path / "log" / BLOCKS_LOG).read_text() == "".join(f"line {number}\n" for number in range(4))
+    assert "is written again" in said[-1]
+
+
+def test_what_is_held_of_an_unwritable_log_is_bounded(journal: Journal, tmp_path: Path, said: list[str]) -> None:
+    (tmp_path / "log").write_text("a file where the directory should be")
+    line = "x" * 1000 + "\n"
+    for _ in range(5):
+        journal.append({BLOCKS_LOG: line * 1200})
+    (tmp_path / "log").unlink()
+    journal.append({BLOCKS_LOG: "last\n"})
+    content = (tmp_path / "log" / BLOCKS_LOG).read_text()
+    assert MAX_HELD_BYTES - 2000 < len(content) <= MAX_HELD_BYTES + 5
+    assert content.endswith("\n")
+    assert any("bytes were dropped" in text for text in said)
+
+
+def test_a_link_in_place_of_a_log_is_not_followed(journal: Journal, tmp_path: Path, said: list[str]) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / BLOCKS_LOG).symlink_to(victim)
+    journal.append({BLOCKS_LOG: "line\n"})
+    assert victim.read_text() == ""
+    assert "cannot write" in said[0]
+
+
+WANTED = b"one\ntwo\ntwo\nthree\n"
+
+
+@pytest.mark.feature("A2")
+@pytest.mark.parametrize(
+    ("present", "rest"),
+    [
+        (b"", WANTED),
+        (b"one\n", b"two\ntwo\nthree\n"),
+        (b"one\nsomebody else\ntwo\n", b"two\nthree\n"),
+        (WANTED, b""),
+        (WANTED + b"later\n", b""),
+        (b"one\ntw", b"o\ntwo\nthree\n"),
+        (b"one\nsomebody's ha", b"\ntwo\ntwo\nthree\n"),
+    ],
+)
+def test_missing_is_what_is_not_there(present: bytes, rest: bytes) -> None:
+    assert missing(WANTED, present) == rest
+
+
+def test_since_finds_a_rotated_file(journal: Journal, tmp_path: Path) -> None:
+    journal.append({BLOCKS_LOG: "one\n"})
+    mark = journal.marks()[BLOCKS_LOG]
+    journal.append({BLOCKS_LOG: "two\n"})
+    assert journal.since(BLOCKS_LOG, mark) == (b"two\n", True)
+    path = tmp_path / "log" / BLOCKS_LOG
+    path.rename(f"{path}.1")
+    assert journal.since(BLOCKS_LOG, mark) == (b"two\n", False)
+    journal.reopen()
+    assert journal.since(BLOCKS_LOG, mark) == (b"two\n", False)
+
+
+def test_what_was_added_after_a_mark_is_found_through_rotations(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, echo=lambda text: None)
+    journal.append({ALERTS_JSON: "before\n"})
+    mark = journal.mark(ALERTS_JSON)
+    assert mark is not None
+    for number in range(3):
+        journal.append({ALERTS_JSON: f"after {number}\n"})
+        os.utime(tmp_path / ALERTS_JSON, ns=(number * 10**9, number * 10**9))
+        if number < 2:
+            (tmp_path / ALERTS_JSON).rename(tmp_path / f"{ALERTS_JSON}.{number}")
+            journal.reopen()
+    assert journal.after(ALERTS_JSON, mark) == b"after 0\nafter 1\nafter 2\n"
+    (tmp_path / f"{ALERTS_JSON}.0").unlink()
+    assert journal.after(ALERTS_JSON, mark) == b"after 1\nafter 2\n"

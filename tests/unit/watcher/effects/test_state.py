@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ngfw.effects.journal import Mark
+from ngfw.effects.state import CURSOR, PENDING, Intent, Item, State, StateError, holder
+from ngfw.effects.wording import Lines
+from ngfw.firewall.address import parse_network
+from ngfw.firewall.entry import Action, Block, Direction
+
+BLOCK = Block(
+    parse_network("2001:db8::/64"),
+    Action.RATE_LIMIT,
+    Direction.DESTINATION,
+    60,
+    "Regel ä",
+    "warum?",
+    "5/second",
+    7,
+    "P: ",
+)
+INTENT = Intent(
+    positions={"/var/log/eve.json": {"inode": 5, "offset": 10}},
+    alerts="alert \ud800 line\n",
+    items=[Item(BLOCK, Lines("text\n", "{}\n")), Item(None, Lines("", '{"skip":1}\n'))],
+    marks={"blocks.log": Mark(1, 2), "alerts.json": None},
+    written_at=1756812285.25,
+)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def state(tmp_path: Path, said: list[str]) -> State:
+    found = State(tmp_path / "state", report=said.append)
+    found.lock()
+    return found
+
+
+def test_an_intent_survives_its_encoding() -> None:
+    assert Intent.decode(INTENT.encode()) == INTENT
+
+
+@pytest.mark.feature("A2")
+def test_pending_becomes_the_cursor(state: State) -> None:
+    assert state.positions() is None
+    assert state.pending() is None
+    state.move({"a": 1})
+    state.announce(INTENT)
+    assert state.pending() == INTENT
+    assert state.positions() == {"a": 1}
+    state.commit()
+    assert state.pending() is None
+    assert state.positions() == INTENT.positions
+
+
+@pytest.mark.feature("D6")
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00" * 100,
+        b"[]",
+        b"null",
+        b'{"version": 2, "positions": {}}',
+        b'{"positions": {}}',
+        b'{"version": 1, "positions": []}',
+        b'{"version": 1, "positi',
+        b"[" * 100_000,
+        INTENT.encode().replace(b"2001:db8::/64", b"nonsense"),
+        INTENT.encode().replace(b"rate_limit", b"nonsense"),
+        INTENT.encode()[:-3],
+    ],
+)
+def test_a_damaged_file_is_put_aside(state: State, tmp_path: Path, said: list[str], content: bytes) -> None:
+    path = tmp_path / "state" / PENDING
+    path.write_bytes(content)
+    assert state.pending() is None
+    assert not path.exists()
+    assert path.with_name("pending.corrupt").read_bytes() == content
+    assert len(said) == 1
+    assert "damaged" in said[0]
+    assert state.pending() is None
+    assert len(said) == 1
+
+
+@pytest.mark.feature("D6")
+def test_a_damaged_cursor_is_put_aside_and_replaced(state: State, tmp_path: Path, said: list[str]) -> None:
+    (tmp_path / "state" / CURSOR).write_bytes(b"garbage")
+    assert state.positions() is None
+    assert "put aside" in said[0]
+    state.move({"a": 1})
+    assert state.positions() == {"a": 1}
+
+
+@pytest.mark.feature("D6")
+def test_files_are_replaced_never_rewritten(state: State, tmp_path: Path) -> None:
+    state.move({"a": 1})
+    path = tmp_path / "state" / CURSOR
+    with path.open("rb") as before:
+        state.move({"a": 2})
+        assert json.loads(before.read())["positions"] == {"a": 1}
+    assert sorted(each.name for each in path.parent.iterdir()) == ["cursor", "lock"]
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.feature("A9")
+def test_a_second_instance_is_refused_by_name(state: State, tmp_path: Path) -> None:
+    second = State(tmp_path / "state", report=lambda text: None)
+    with pytest.raises(StateError, match=f"another watcher \\(process {os.getpid()}\\) already works on"):
+        second.lock()
+    assert holder(tmp_path / "state") == os.getpid()
+    state.unlock()
+    assert holder(tmp_path / "state") is None
+    second.lock()
+
+
+def test_nobody_holds_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    assert holder(tmp_path / "none") is None
+
+
+@pytest.mark.feature("A9")
+def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); from ngfw.effects.state import State\n"
+        "State(pathlib.Path(sys.argv[2]), report=print).lock(); print('held', flush=True); sys.stdin.read()"
+    )
+    package_root = Path(sys.modules["ngfw"].__file__ or "").parent.parent
+    with subprocess.Popen(
+        [sys.executable, "-c", code, package_root, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        assert holder(tmp_path) == other.pid
+        other.kill()
+        other.wait()
+    State(tmp_path, report=print).lock()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_directory_says_what_to_do(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StateError, match="state_directory"):
+        State(tmp_path / "state", report=print).lock()
+
+
+def test_a_file_where_the_directory_should_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match="cannot use the state directory"):
+        State(tmp_path / "file", report=print).lock()
