@@ -65,12 +65,20 @@ def run(watcher: Watcher, *commands: str) -> None:
             id="another tool inserts before",
         ),
         pytest.param(["iptables -F NGFW", "ipset destroy NGFW-drop-src4"], id="set destroyed"),
-        pytest.param(["nft flush ruleset"], id="whole ruleset flushed"),
     ],
 )
-def test_healed_within_two_seconds(blocking: Watcher, backend: str, commands: list[str]) -> None:
-    if commands[0].startswith("nft") and (backend == "legacy" or shutil.which("nft") is None):
-        pytest.skip("needs the program nft, and rules of its kind")
+def test_healed_within_two_seconds(blocking: Watcher, commands: list[str]) -> None:
+    heals_after(blocking, commands)
+
+
+@pytest.mark.feature("C10")
+@pytest.mark.parametrize("backend", ["nft"], indirect=True)
+@pytest.mark.skipif(shutil.which("nft") is None, reason="needs the program nft")
+def test_a_flushed_ruleset_is_healed_within_two_seconds(blocking: Watcher) -> None:
+    heals_after(blocking, ["nft flush ruleset"])
+
+
+def heals_after(blocking: Watcher, commands: list[str]) -> None:
     start = time.monotonic()
     run(blocking, *commands)
     wait_until(lambda: blocking.lines("daemon.log", "as they should be again"), seconds=2)

@@ -397,6 +397,17 @@ def test_a_flood_with_forged_sources_trips_its_own_breaker_only() -> None:
     assert not setup.pipeline.modes(NOW + 200)
 
 
+@pytest.mark.feature("F6")
+def test_no_action_is_suppressed_because_alerts_are_many(setup: Setup) -> None:
+    batches = [setup.feed(flood(3000), flood(3000)) for _time in range(3)]
+    blocked = [decision.ip for batch in batches for decision in batch.decisions if decision.block is not None]
+    assert len(blocked) == len(set(blocked)) == 3000
+    assert sum(len(batch.alerts) for batch in batches) == 18_000
+    assert not setup.metrics.skips
+    [last] = setup.feed(alert("198.51.100.1")).decisions
+    assert last.outcome is Outcome.NEW
+
+
 @pytest.mark.feature("F9")
 def test_under_any_other_rule_a_forged_flood_is_refused_as_such() -> None:
     setup = Setup()
