@@ -18,7 +18,7 @@ from ..firewall.address import Network, NetworkSet, parse_host
 from ..firewall.errors import AddressError, FirewallError
 from ..intel.mailbox import Answer, Case
 from ..metrics import Metrics
-from ..rules.engine import Engine
+from ..rules.engine import Engine, Hit
 from ..rules.load import RuleSet
 from ..settings.config import Config
 from .cases import Hung, decode
@@ -233,12 +233,17 @@ class Pipeline:
             for action in hit.rule.actions:
                 decision = decide(hit, action, resolution, self._view, self._terms, now=moment, stamped=stamped)
                 if decision.outcome is Outcome.NEW and decision.block is not None:
-                    hung = Hung(hit, action, decision.block.network, is_established(record, resolution))
+                    hung = Hung(hit, action, decision.block.network, self._is_established(hit, resolution))
                     decision = self._limited(decision, hung, moment)
                 self._file(decision, batch, moment)
                 first = first or decision
         if first is not None and event.type == "alert":
             batch.alerts.append(first)
+
+    def _is_established(self, hit: Hit, resolution: Resolution) -> bool:
+        """As is_established(), for a hit that is to block: what the spoof guard has let pass needs no second look."""
+        guarded = self._terms.spoof_guard and not hit.rule.spoofable
+        return "flow" in hit.record and (guarded or is_established(hit.record, resolution))
 
     def _limited(self, decision: Decision, hung: Hung, now: float) -> Decision:
         """The decision, or its refusal by the circuit breaker."""
