@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from ngfw.decisions.decision import Decision, Outcome
@@ -10,36 +9,9 @@ from ngfw.effects.wording import Lines, decision_lines, ending_lines, iso_time, 
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Action, Block, Entry, Origin
 
+from .conftest import decision
+
 STAMP = "2025-09-02 11:24:45"
-
-
-def decision(**changes: Any) -> Decision:
-    block = Block(parse_network("203.0.113.7"), duration=1800, rule_name="Ping", reason="RULE Ping")
-    values = {
-        "time": 1756812285.5,
-        "action": "block",
-        "ip": "203.0.113.7",
-        "target": "source",
-        "rule": "Ping",
-        "reason": "RULE Ping",
-        "duration": 1800,
-        "sid": 2000004,
-        "msg": "TEST ICMP Ping Detected",
-        "score": None,
-        "sources": (),
-        "outcome": Outcome.NEW,
-        "block": block,
-        "record": {
-            "event_type": "alert",
-            "src_ip": "203.0.113.7",
-            "src_port": 40000,
-            "dest_ip": "192.0.2.1",
-            "dest_port": 22,
-            "proto": "TCP",
-        },
-    }
-    values.update(changes)
-    return Decision(**values)
 
 
 @pytest.mark.feature("E1")

@@ -66,10 +66,6 @@ class Endings:
     def entries(self) -> list[Entry]:
         return [*self._blocks.entries(), *(entry for _end, _serial, entry in self._ending)]
 
-    def get(self, block: Block) -> Entry | None:
-        """What is known of that network, action and direction."""
-        return self._blocks.get(block)
-
     def add(self, entries: Iterable[Entry]) -> None:
         """Blocks that came, or whose end moved."""
         for entry in entries:

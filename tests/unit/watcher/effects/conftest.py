@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import Any
+
+from ngfw.decisions.decision import Decision, Outcome
+from ngfw.firewall.address import parse_network
+from ngfw.firewall.entry import Block
+
+
+def decision(**changes: Any) -> Decision:
+    """A block of an ICMP alert, with these fields changed."""
+    block = Block(parse_network("203.0.113.7"), duration=1800, rule_name="Ping", reason="RULE Ping")
+    values = {
+        "time": 1756812285.5,
+        "action": "block",
+        "ip": "203.0.113.7",
+        "target": "source",
+        "rule": "Ping",
+        "reason": "RULE Ping",
+        "duration": 1800,
+        "sid": 2000004,
+        "msg": "TEST ICMP Ping Detected",
+        "score": None,
+        "sources": (),
+        "outcome": Outcome.NEW,
+        "block": block,
+        "record": {
+            "event_type": "alert",
+            "src_ip": "203.0.113.7",
+            "src_port": 40000,
+            "dest_ip": "192.0.2.1",
+            "dest_port": 22,
+            "proto": "TCP",
+        },
+    }
+    values.update(changes)
+    return Decision(**values)
