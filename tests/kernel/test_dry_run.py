@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import pytest
@@ -59,6 +60,17 @@ REQUESTS = {
 }
 
 
+def timeless(result):
+    """A result without the ends of old entries: the kernel tells them in seconds that remain, and those run on."""
+    return dataclasses.replace(
+        result,
+        **{
+            kind: [entry._replace(expires_at=None) for entry in getattr(result, kind)]
+            for kind in ("replaced", "unblocked")
+        },
+    )
+
+
 @pytest.mark.feature("C12")
 @pytest.mark.parametrize("before", [nothing, busy, damaged])
 @pytest.mark.parametrize("name", REQUESTS)
@@ -73,7 +85,7 @@ def test_a_dry_run_touches_nothing_and_predicts_the_run_that_the_second_one_find
     assert lab.kernel() == kernel
 
     done = request(firewall)
-    assert done == predicted
+    assert timeless(done) == timeless(predicted)
     assert done.changed == (lab.kernel() != kernel)
 
     kernel = lab.kernel()

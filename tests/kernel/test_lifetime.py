@@ -43,7 +43,7 @@ def test_a_permanent_block_has_no_timeout(lab, firewall, block):
 def test_the_longest_duration_is_taken_whole(lab, firewall, block):
     firewall.block([block(ATTACKER, duration=MAX_BLOCK_SECONDS)])
 
-    assert MAX_BLOCK_SECONDS - 5 <= timeout_of(lab, ATTACKER) <= MAX_BLOCK_SECONDS
+    assert MAX_BLOCK_SECONDS - 50 <= timeout_of(lab, ATTACKER) <= MAX_BLOCK_SECONDS
 
 
 @pytest.mark.feature("C6")
@@ -71,7 +71,7 @@ def test_a_second_request(lab, block, first, second, refresh, remaining, rule):
     assert result.changed == (rule == "second")
     assert len(result.extended) == (rule == "second")
     assert len(result.already) == (rule == "first")
-    assert remaining - 5 <= timeout_of(lab, ATTACKER) <= remaining
+    assert remaining - 50 <= timeout_of(lab, ATTACKER) <= remaining
     (entry,) = firewall.info().entries()
     assert entry.block.rule_name == rule
     assert not lab.arrives(ATTACKER, HOST)
@@ -86,7 +86,7 @@ def test_an_extension_counts_from_now_and_durations_are_compared_as_requested(la
 
     assert firewall.block([block(ATTACKER, duration=200)]).already
     assert firewall.block([block(ATTACKER, duration=400)]).extended
-    assert 395 <= timeout_of(lab, ATTACKER) <= 400
+    assert 350 <= timeout_of(lab, ATTACKER) <= 400
 
 
 @pytest.mark.feature("C6")
@@ -146,7 +146,7 @@ def test_the_kernel_tells_all_about_a_block(lab, firewall, block):
     assert item["packets"] == 3
     assert item["bytes"] == 3 * (20 + 8 + 5)
     assert item["origin"] == "module"
-    assert 595 <= item["remaining"] <= 600
+    assert 550 <= item["remaining"] <= 600
 
 
 def test_purge_lifts_the_other_entries_of_its_rule_only(lab, firewall, block):

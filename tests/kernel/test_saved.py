@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.parametrize("tools", ["nft"], indirect=True)  # no rules here
 
 CHAIN, NOW = "NGFW", 1_800_000_000.0
+SLOW = 60  # seconds that a busy machine may take between two steps, while the kernel's clock runs on
 COMMENTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters='"\0\n'), max_size=60)
 ON_THE_KERNEL = settings(
     deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -34,7 +35,7 @@ def networks(size):
 
 def entries(size):
     """Entries of a set: time-out and comment by network."""
-    times = st.one_of(st.just(0), st.integers(2, MAX_BLOCK_SECONDS))
+    times = st.one_of(st.just(0), st.integers(SLOW, MAX_BLOCK_SECONDS))
     return st.dictionaries(networks(size), st.tuples(times, COMMENTS), max_size=8)
 
 
@@ -77,19 +78,20 @@ def test_what_was_saved_is_what_comes_back_less_the_time_that_passed(sets, tmp_p
     restored = saved.restore(path, CHAIN, sets, NOW + passed)
 
     assert sets.members("NGFW.mine.s4") == {to_key(network) for network in listed}
-    total = len(listed)
+    total, ending = len(listed), 0
     for name, wanted in (("NGFW-drop-src4", four), ("NGFW-log-dst6-0123abcd", six)):
         found = held(sets, name)
         total += len(found)
         for network, (timeout, comment) in wanted.items():
             remaining = timeout - passed
+            ending += 0 < remaining <= SLOW
             if timeout and network not in found:
-                assert remaining <= 2  # the kernel tells whole seconds, rounded down
+                assert remaining <= SLOW
             else:
                 assert found[network][1] == comment
-                assert found[network][0] == 0 if timeout == 0 else remaining - 2 <= found[network][0] <= remaining
+                assert found[network][0] == 0 if timeout == 0 else remaining - SLOW <= found[network][0] <= remaining
         assert set(found) <= set(wanted)
-    assert restored == pytest.approx(total, abs=1)  # one of a second may have run out since
+    assert total <= restored <= total + ending
     assert set(sets.headers()) == {"NGFW-drop-src4", "NGFW-log-dst6-0123abcd", "NGFW.mine.s4"}
 
 
