@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
@@ -154,57 +154,44 @@ def parse_range(text: str) -> list[Network]:
 class NetworkSet:
     """Networks that can be asked which of them covers or overlaps another; fixed once made.
 
-    A question costs one look-up per distinct prefix length, whatever the number of networks.
+    Only the widest are kept, for what lies inside them answers no question; they are found by bisection.
     """
 
     def __init__(self, networks: Iterable[Network] = ()) -> None:
-        self._networks = frozenset(networks)
-        self._lengths: dict[int, list[tuple[int, int, dict[int, Network]]]] = {4: [], 16: []}
-        by_length: dict[tuple[int, int], dict[int, Network]] = {}
-        for network in self._networks:
-            size = len(network.packed)
-            value = int.from_bytes(network.packed, "big") >> size * 8 - network.prefix
-            by_length.setdefault((size, network.prefix), {})[value] = network
-        for (size, prefix), members in sorted(by_length.items(), key=lambda item: item[0]):
-            self._lengths[size].append((prefix, size * 8 - prefix, members))
-        self._sorted: list[Network] | None = None
+        self._widest: dict[int, tuple[list[bytes], list[bytes], list[Network]]] = {4: ([], [], []), 16: ([], [], [])}
+        for network in sorted(set(networks)):
+            firsts, lasts, widest = self._widest[len(network.packed)]
+            if not lasts or network.packed > lasts[-1]:
+                firsts.append(network.packed)
+                lasts.append(_last(network))
+                widest.append(network)
+
+    def __iter__(self) -> Iterator[Network]:
+        """The widest of the networks, by their addresses."""
+        for _firsts, _lasts, widest in self._widest.values():
+            yield from widest
 
     def covering(self, network: Network) -> Network | None:
         """The widest of these networks that wholly contains `network`, or None."""
         packed, prefix = network
-        value = int.from_bytes(packed, "big")
-        for length, spare, members in self._lengths[len(packed)]:
-            if length > prefix:
-                return None
-            found = members.get(value >> spare)
-            if found is not None:
-                return found
-        return None
+        firsts, lasts, widest = self._widest[len(packed)]
+        at = bisect_right(firsts, packed) - 1
+        if at < 0 or packed > lasts[at] or widest[at].prefix > prefix:
+            return None
+        return widest[at]
 
     def overlaps(self, network: Network) -> bool:
         """Whether any of these networks shares an address with `network`."""
-        return self.covering(network) is not None or self.inside(network) is not None
+        firsts = self._widest[len(network.packed)][0]
+        at = bisect_left(firsts, network.packed)
+        return (at < len(firsts) and firsts[at] <= _last(network)) or self.covering(network) is not None
 
-    def inside(self, network: Network) -> Network | None:
-        """The first of these networks that lies wholly inside `network`, or None."""
-        lengths = self._lengths[len(network.packed)]
-        if not lengths or lengths[-1][0] < network.prefix:
-            return None
-        if self._sorted is None:
-            self._sorted = sorted(self._networks)
-        at = bisect_left(self._sorted, network)
-        if at < len(self._sorted) and network.contains(self._sorted[at]):
-            return self._sorted[at]
-        return None
 
-    def __contains__(self, network: object) -> bool:
-        return network in self._networks
-
-    def __iter__(self) -> Iterator[Network]:
-        return iter(self._networks)
-
-    def __len__(self) -> int:
-        return len(self._networks)
+def _last(network: Network) -> bytes:
+    """The last address of a network."""
+    packed, prefix = network
+    spare = len(packed) * 8 - prefix
+    return (int.from_bytes(packed, "big") | (1 << spare) - 1).to_bytes(len(packed), "big") if spare else packed
 
 
 PRIVATE = NetworkSet(

@@ -93,9 +93,9 @@ class Kernel:
 
     def read(self, state: State, names: Iterable[str]) -> None:
         """Add the entries of those of these sets that exist and are not read yet."""
-        now = self._clock()
         for name in names:
             if name in state.sets and name not in state.entries:
+                now = self._clock()
                 state.entries[name] = {
                     entry.network: Held(_end(entry, now), entry.comment, entry.packets, entry.bytes)
                     for entry in self._sets.entries(name)

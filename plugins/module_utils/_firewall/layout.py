@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from .address import IPV4, IPV6
@@ -76,10 +77,15 @@ def valid_list_name(name: str) -> str:
 
 def block_set(chain: str, block: Block) -> SetSpec:
     """The set that holds such a block."""
-    label = label_of(block.parameters) if block.action in _HASHED else ""
-    name = f"{chain}-{_ACTIONS[block.action]}-{_DIRECTIONS[block.direction]}{_DIGITS[block.network.family]}"
-    name += f"-{label}" if label else ""
-    return SetSpec(name, Role.BLOCK, block.network.family, block.action, block.direction, label)
+    parameters = block.parameters if block.action in _HASHED else ""
+    return _block_set(chain, block.network.family, block.action, block.direction, parameters)
+
+
+@lru_cache(maxsize=256)
+def _block_set(chain: str, family: str, action: Action, direction: Direction, parameters: str) -> SetSpec:
+    label = label_of(parameters) if action in _HASHED else ""
+    name = f"{chain}-{_ACTIONS[action]}-{_DIRECTIONS[direction]}{_DIGITS[family]}"
+    return SetSpec(f"{name}-{label}" if label else name, Role.BLOCK, family, action, direction, label)
 
 
 def label_of(parameters: str) -> str:

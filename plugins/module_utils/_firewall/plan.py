@@ -43,6 +43,7 @@ class Planner:
         self._families = families
         self._origin = origin
         self.now = now
+        self._alike: dict[tuple[object, ...], Held] = {}
 
     # --- chain, guards and protected addresses -----------------------------------------------------------------
 
@@ -151,18 +152,13 @@ class Planner:
             other = unique.setdefault(block[:3], block)
             if other is not block and is_longer(block.duration, other.duration):
                 unique[block[:3]] = block
-        specs: dict[tuple[object, ...], SetSpec] = {}
         refused: dict[Network, Refusal] = {}
         for block in unique.values():
             guard = guards.covering(block.network)
             if guard is not None:
                 refused[block.network] = Refusal(str(block.network), str(guard))
                 continue
-            kind = (block.action, block.direction, block.rate, block.burst, block.log_prefix, len(block.network.packed))
-            spec = specs.get(kind)
-            if spec is None:
-                spec = specs[kind] = block_set(self._chain, block)
-            self._block(spec, block, refresh, later)
+            self._block(block_set(self._chain, block), block, refresh, later)
         self.result.refused += refused.values()
         if purge:
             for spec, network, held in self._block_entries():
@@ -372,8 +368,13 @@ class Planner:
         self.plan.add.setdefault(spec.name, {})[block.network] = self._held(block, end)
 
     def _held(self, block: Block, end: float | None) -> Held:
-        note = Note(self._origin, int(self.now), block.duration, block.rule_name, block.parameters, block.reason)
-        return Held(end, encode_comment(note))
+        """What a set holds of a block: the same for all that differ by their address only."""
+        kind = (end, block[1:])
+        held = self._alike.get(kind)
+        if held is None:
+            note = Note(self._origin, int(self.now), block.duration, block.rule_name, block.parameters, block.reason)
+            held = self._alike[kind] = Held(end, encode_comment(note))
+        return held
 
     def _lift(self, spec: SetSpec, network: Network, held: Held) -> None:
         self.plan.delete.setdefault(spec.name, []).append(network)

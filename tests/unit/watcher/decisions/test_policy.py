@@ -70,6 +70,9 @@ class Known:
     def earlier(self, block: Block, now: float) -> int:
         return self._earlier
 
+    def is_repeated(self, block: Block) -> bool:
+        return False
+
     def verdicts(self, address: Network, hung: Hung) -> tuple[Verdict, ...]:
         self.asked.append((address, hung))
         return self._verdicts

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from ..firewall.address import Network
-from ..firewall.entry import Action, Block, Direction
+from ..firewall.entry import Action, Block
 from ..intel.verdict import Outcome as Judgement
 from ..rules.engine import Hit
 from ..rules.model import RuleAction
@@ -16,6 +16,10 @@ MAX_MESSAGE = 1024
 """Characters of a signature's message that a decision keeps; Suricata itself allows 1.7 MB lines."""
 
 _NAMES = {Action.DROP: "block", Action.REJECT: "reject", Action.LOG: "log", Action.RATE_LIMIT: "rate_limit"}
+
+
+What = tuple[str, str, str, Optional[int], Optional[int], Optional[str], Optional[int], tuple[str, ...]]
+"""Target, rule, reason, duration, sid, msg, score and sources, as Decision has them."""
 
 
 class Outcome(str, Enum):
@@ -51,6 +55,11 @@ class Decision(NamedTuple):
     record: dict[str, Any]
     offence: bool = False
 
+    @property
+    def what(self) -> What:
+        """The fields that many decisions have in common."""
+        return self[3:11]
+
 
 class Lift(NamedTuple):
     """A block that an answer has shown to be wrong."""
@@ -71,17 +80,18 @@ def decided(
     offence: bool = False,
 ) -> Decision:
     """The decision on one action of a hit; `judgement` is what reputation had to say, if it was asked."""
+    sid, message = signature(hit.record)
     score, sources = (None, ()) if judgement is None else (judgement.score, judgement.sources)
     return Decision(
         hit.time,
         _NAMES[action.action] if block is not None else "skip",
         "" if network is None else str(network),
-        direction_of(action).value,
+        action.side,
         hit.rule.name,
         reason,
         None if block is None else block.duration,
-        signature_id(hit.record),
-        _message(hit.record),
+        sid,
+        message,
         score,
         sources,
         outcome,
@@ -103,19 +113,13 @@ def counted(hit: Hit, action: RuleAction, network: Network, reason: str, again: 
     return decided(hit, action, network, reason, again, Outcome.ACTIVE)
 
 
-def direction_of(action: RuleAction) -> Direction:
-    """The side of a packet that the action's target stands on."""
-    return Direction.DESTINATION if action.target == "destination" else Direction.SOURCE
-
-
-def signature_id(record: dict[str, Any]) -> int | None:
-    """The sid of an alert's record, None for anything else."""
+def signature(record: dict[str, Any]) -> tuple[int | None, str | None]:
+    """The sid of an alert's record and its message, None for anything else."""
     alert = record.get("alert")
-    sid = alert.get("signature_id") if isinstance(alert, dict) else None
-    return sid if isinstance(sid, int) and not isinstance(sid, bool) else None
-
-
-def _message(record: dict[str, Any]) -> str | None:
-    alert = record.get("alert")
-    message = alert.get("signature") if isinstance(alert, dict) else None
-    return message[:MAX_MESSAGE] if isinstance(message, str) else None
+    if not isinstance(alert, dict):
+        return None, None
+    sid, message = alert.get("signature_id"), alert.get("signature")
+    return (
+        sid if isinstance(sid, int) and not isinstance(sid, bool) else None,
+        message[:MAX_MESSAGE] if isinstance(message, str) else None,
+    )

@@ -30,6 +30,8 @@ DELETE FROM offences WHERE network = ?1 AND kind = ?2
 """
 _KEEP_NEWEST = "DELETE FROM offences WHERE at < (SELECT at FROM offences ORDER BY at DESC LIMIT 1 OFFSET ?)"
 _PRUNE_AFTER = 10_000
+_MANY = 50_000
+"""So many networks are known without a question to the database: some 5 MB."""
 
 
 class History:
@@ -39,19 +41,20 @@ class History:
         loss = "blocking goes on, but repeat offenders are not known after a restart"
         self._database = Database(path, _SCHEMA, VERSION, holds="earlier blocks", loss=loss, report=report)
         self._since_pruning = _PRUNE_AFTER
-        self._empty = True  # then nobody has to be looked up
+        self._known: set[bytes] | None = set()  # who was blocked before; None: too many to be kept here as well
 
     def open(self) -> None:
         """Begin; before this nothing is known."""
-        self._empty = self._database.load(_is_empty, True)
+        self._known = self._database.load(_networks, None)
 
     def earlier(self, block: Block, since: float) -> int:
         """How many blocks of that network, action and direction began after `since` (epoch seconds)."""
         database = self._database.connection
-        if database is None or self._empty:
+        network, kind = _key(block)
+        if database is None or (self._known is not None and network not in self._known):
             return 0
         try:
-            found: int = database.execute(_COUNT, (*_key(block), since)).fetchone()[0]
+            found: int = database.execute(_COUNT, (network, kind, since)).fetchone()[0]
         except sqlite3.Error:
             return 0  # the next write reports what is wrong with the file
         return found
@@ -61,7 +64,10 @@ class History:
         rows = [(*_key(block), at) for block in blocks]
         if not rows:
             return
-        self._empty = False
+        if self._known is not None:
+            self._known.update(network for network, _kind, _at in rows)
+            if len(self._known) > _MANY:
+                self._known = None
         self._database.write("INSERT OR IGNORE INTO offences VALUES (?, ?, ?)", rows)
         self._since_pruning += len(rows)
         if self._since_pruning >= _PRUNE_AFTER:
@@ -99,5 +105,6 @@ def _key(block: Block) -> tuple[bytes, str]:
     return to_key(block.network), _KINDS[block.action, block.direction]
 
 
-def _is_empty(database: sqlite3.Connection) -> bool:
-    return database.execute("SELECT network, kind, at FROM offences LIMIT 1").fetchone() is None
+def _networks(database: sqlite3.Connection) -> set[bytes] | None:
+    found = {network for (network,) in database.execute("SELECT DISTINCT network FROM offences LIMIT ?", (_MANY + 1,))}
+    return None if len(found) > _MANY else found

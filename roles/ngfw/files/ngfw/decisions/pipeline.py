@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..events import eve, fastlog
-from ..events.event import Event, LineError
+from ..events.event import Event, LineError, each
 from ..events.offender import Resolution, is_established, resolve
 from ..events.tail import Chunk
 from ..firewall.address import Network, NetworkSet, parse_host
@@ -113,20 +113,16 @@ class Pipeline:
             if chunk.discarded:
                 self._invalid("length", "too long, torn, or NUL bytes", chunk.path, chunk.discarded)
             fast = chunk.format == "fast"
-            decode = fastlog.decode if fast else eve.decode
             if fast:
-                lines = chunk.data.split(b"\n")
+                events = each(fastlog.decode, filter(None, chunk.data.split(b"\n")))
             else:
                 lines, others = self._sieve.sift(chunk.data)
                 for kind, count in others.items():
                     seen[kind.decode("utf-8", "replace")] += count
-            for line in lines:
-                if not line:
-                    continue
-                try:
-                    event = decode(line)
-                except LineError as error:
-                    self._invalid(error.kind, error.text, chunk.path)
+                events = eve.decode_all(lines)
+            for event in events:
+                if isinstance(event, LineError):
+                    self._invalid(event.kind, event.text, chunk.path)
                     continue
                 seen[event.type] += 1
                 if not needs(event.type):
@@ -258,7 +254,8 @@ class Pipeline:
             self._skip(decision, batch, now)
         elif outcome is Outcome.ACTIVE:
             self.metrics.duplicates_skip += 1
-            if block is not None and self._view.first_repeat(block):
+            if block is not None:
+                self._view.repeat(block)
                 batch.repeats.append(decision)
         elif block is not None:
             self._view.put(block, now)

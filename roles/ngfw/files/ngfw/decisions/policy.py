@@ -19,7 +19,7 @@ from ..intel.verdict import Outcome as Judgement
 from ..rules.engine import Hit
 from ..rules.model import Rule, RuleAction
 from .cases import Hung
-from .decision import Decision, Lift, Outcome, counted, decided, direction_of, signature_id, skipped
+from .decision import Decision, Lift, Outcome, counted, decided, signature, skipped
 
 _REORDERED = 60.0
 """Seconds that a record may be stamped before the entry that covers it (several threads write one log)."""
@@ -62,6 +62,9 @@ class Knowledge(Protocol):
     def guard(self, network: Network) -> Guard | None: ...
 
     def guards_near(self, network: Network) -> bool: ...
+
+    def is_repeated(self, block: Block) -> bool:
+        """Whether the block's entry is the batch's own, or a hit on it was met before in the batch."""
 
     def earlier(self, block: Block, now: float) -> int:
         """How often that network was blocked before in this way, as far as it is remembered."""
@@ -108,12 +111,14 @@ def decide(
     network = widened(address, known, terms) if action.target == "offender" else address
     block = _block(hit, action, network)
     standing = _in_force(known.standing(block), now)
-    untrusted = _untrustworthy(hit, action, resolution, terms, now if stamped else None)
+    moment = now if stamped else None
     if standing is not None and not is_longer(block.duration, standing.block.duration):
-        # What cannot be trusted counts, but it is no reason to block again if somebody has lifted the entry meanwhile.
-        again = None if untrusted else _again(rule, block, standing)
         reason = block.reason if rule.intel == "skip" else standing.block.reason
-        return counted(hit, action, network, reason, again)
+        if known.is_repeated(block) or _untrustworthy(hit, action, resolution, terms, moment):
+            # It counts, but is no reason to block again if somebody has lifted the entry meanwhile.
+            return counted(hit, action, network, reason, None)
+        return counted(hit, action, network, reason, _again(rule, block, standing))
+    untrusted = _untrustworthy(hit, action, resolution, terms, moment)
     if untrusted is not None:
         return skipped(hit, action, address, untrusted)
     if rule.intel == "skip":
@@ -208,7 +213,7 @@ def _block(hit: Hit, action: RuleAction, network: Network) -> Block:
     return Block(
         network,
         action.action,
-        direction_of(action),
+        action.direction,
         action.duration,
         name,
         f"RULE {name}",
@@ -280,7 +285,7 @@ def _untrustworthy(hit: Hit, action: RuleAction, resolution: Resolution, terms: 
     rule = hit.rule
     if now is not None and action.duration and now - hit.time > action.duration:
         return f"stale: {now - hit.time:.0f} s old"
-    if engine_event(hit.record) and signature_id(hit.record) not in rule.expression.literals:
+    if engine_event(hit.record) and signature(hit.record)[0] not in rule.expression.literals:
         return "spoofable: ENGINE EVENT (the rule does not name its sid)"
     if terms.spoof_guard and not rule.spoofable and may_be_forged(hit.record, resolution):
         return "spoofable"

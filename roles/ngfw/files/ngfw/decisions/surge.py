@@ -30,20 +30,17 @@ class Surge:
 
     def __init__(self, blocks: int, window: float) -> None:
         self._enough, self._window = blocks, window
-        self._counts: deque[tuple[float, int]] = deque()
+        self._counts: deque[list[int]] = deque()  # a second, and how many blocks it saw
         self._total = 0
         self._on = False
 
     def add(self, count: int, now: float) -> None:
         """Say that `count` new blocks were made."""
-        self._forget(now)
-        if count <= 0:
-            return
-        second = float(int(now))
+        second = int(now)
         if self._counts and self._counts[-1][0] >= second:
-            second, before = self._counts.pop()
-            count, self._total = count + before, self._total - before
-        self._counts.append((second, count))
+            self._counts[-1][1] += count
+        else:
+            self._counts.append([second, count])
         self._total += count
 
     def active(self, now: float) -> bool:

@@ -85,10 +85,10 @@ class View:
         end = now + block.duration if block.duration else None
         self._fresh[block[:3]] = Entry(block, Origin.WATCHER, now, end)
 
-    def first_repeat(self, block: Block) -> bool:
-        """Whether this is the batch's first hit on an entry that stood before it."""
+    def is_repeated(self, block: Block) -> bool:
         key = block[:3]
-        if key in self._fresh or key in self._repeated:
-            return False
-        self._repeated.add(key)
-        return True
+        return key in self._fresh or key in self._repeated
+
+    def repeat(self, block: Block) -> None:
+        """The batch has hit an entry that stood before it."""
+        self._repeated.add(block[:3])

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from ..decisions.decision import MAX_MESSAGE, Decision, Outcome
+from ..decisions.decision import MAX_MESSAGE, Decision, Outcome, What
 from ..firewall.duration import format_duration
 from ..firewall.entry import Action, Block, Entry
 
@@ -68,41 +68,32 @@ def alert_line(decision: Decision, stamp: str) -> str:
 
 def text_line(verb: str, decision: Decision, stamp: str, ip: str | None = None) -> str:
     """One line of alert.log or blocks.log; `stamp` is the decision's local time, `ip` stands in for the decision's."""
-    tail = _tail(decision.score, decision.reason, decision.sid, decision.msg)
-    return f"{stamp} {verb} {ip or decision.ip or '-'} {tail}"
+    return f"{stamp} {verb} {ip or decision.ip or '-'} {_tail(decision.what)}"
 
 
 @lru_cache(maxsize=1024)
-def _tail(score: int | None, reason: str, sid: int | None, msg: str | None) -> str:
+def _tail(what: What) -> str:
+    _target, _rule, reason, _duration, sid, msg, score, _sources = what
     return (
         f"(REPUTATION SCORE: {'-' if score is None else score}) [{quoted(reason)}] "
         f'SID={"-" if sid is None else sid} MSG="{quoted(msg or "")}"\n'
     )
 
 
-def json_line(
-    *,
+def _json_line(
     moment: float,
     action: str,
     ip: str,
-    target: str,
-    rule: str,
-    reason: str,
-    duration: int | None,
+    what: What,
     expires_at: float | None,
     dry_run: bool,
-    sid: int | None = None,
-    msg: str | None = None,
-    score: int | None = None,
-    sources: Sequence[str] = (),
-    record: Mapping[str, Any] | None = None,
+    record: Mapping[str, Any],
 ) -> str:
-    """One line of alerts.json; `record` is the EVE record that led to it, if one did."""
-    get = ({} if record is None else record).get
+    """One line of alerts.json; `record` is the EVE record that led to it, empty if none did."""
+    get = record.get
     ends = "null" if expires_at is None else f'"{iso_time(expires_at)}"'
     return (
-        f'{{"ts":"{iso_time(moment)}","ip":"{ip}",'
-        f"{_often_the_same(action, target, rule, reason, score, tuple(sources), sid, msg, duration)},"
+        f'{{"ts":"{iso_time(moment)}","ip":"{ip}",{_often_the_same(action, what)},'
         f'"expires_at":{ends},"event_type":{_json(get("event_type"))},'
         f'"src_ip":{_json(get("src_ip"))},"src_port":{_json(get("src_port"))},"dest_ip":{_json(get("dest_ip"))},'
         f'"dest_port":{_json(get("dest_port"))},"proto":{_json(get("proto"))},"dry_run":{_json(dry_run)}}}\n'
@@ -110,17 +101,8 @@ def json_line(
 
 
 @lru_cache(maxsize=1024)
-def _often_the_same(
-    action: str,
-    target: str,
-    rule: str,
-    reason: str,
-    score: int | None,
-    sources: tuple[str, ...],
-    sid: int | None,
-    msg: str | None,
-    duration: int | None,
-) -> str:
+def _often_the_same(action: str, what: What) -> str:
+    target, rule, reason, duration, sid, msg, score, sources = what
     return (
         f'"action":"{action}","target":"{target}","rule":{_text(rule)},"reason":{_text(reason)},"score":{_json(score)},'
         f'"sources":{json.dumps(sources) if sources else "[]"},"sid":{_json(sid)},"msg":{_json(msg)},'
@@ -145,22 +127,9 @@ def decision_lines(decision: Decision, *, now: float, stamp: str, dry_run: bool)
     text = ""
     if block is not None and is_cut_off(block) and not dry_run:
         text = text_line("EXTENDED" if extends else "BLOCKED", decision, stamp)
-    record = json_line(
-        moment=decision.time,
-        action="extend" if extends else decision.action,
-        ip=decision.ip,
-        target=decision.target,
-        rule=decision.rule,
-        reason=decision.reason,
-        duration=decision.duration,
-        expires_at=now + block.duration if block is not None and block.duration else None,
-        dry_run=dry_run,
-        sid=decision.sid,
-        msg=decision.msg,
-        score=decision.score,
-        sources=decision.sources,
-        record=decision.record,
-    )
+    action = "extend" if extends else decision.action
+    ends = now + block.duration if block is not None and block.duration else None
+    record = _json_line(decision.time, action, decision.ip, decision.what, ends, dry_run, decision.record)
     return Lines(text, record)
 
 
@@ -189,18 +158,9 @@ def ending_lines(action: str, entry: Entry, *, now: float, reason: str | None = 
     block = entry.block
     why = block.reason if reason is None else reason
     verb = "EXPIRED" if action == "expire" else "UNBLOCKED"
-    text = f'{local_time(now)} {verb} {block.network} (REPUTATION SCORE: -) [{quoted(why)}] SID=- MSG=""\n'
-    record = json_line(
-        moment=now,
-        action=action,
-        ip=str(block.network),
-        target=block.direction.value,
-        rule=block.rule_name,
-        reason=why,
-        duration=block.duration,
-        expires_at=entry.expires_at,
-        dry_run=dry_run,
-    )
+    what = (block.direction.value, block.rule_name, why, block.duration, None, None, None, ())
+    text = f"{local_time(now)} {verb} {block.network} {_tail(what)}"
+    record = _json_line(now, action, str(block.network), what, entry.expires_at, dry_run, {})
     return Lines(text if is_cut_off(block) and not dry_run else "", record)
 
 

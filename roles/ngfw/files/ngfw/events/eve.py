@@ -6,18 +6,20 @@ from __future__ import annotations
 import json
 import math
 import re
+import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from typing import Any, Callable
 
-from .event import Event, LineError
+from .event import Event, LineError, each
 
 _KEY = b'"event_type":"'
 _BARE_KEY = b'"event_type"'
 _ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")
 _MANY_TYPES = 64
+_TOGETHER = 200  # lines
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MINUTE = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):", re.ASCII)
 _TIME = re.compile(r"(.{17})(\d\d(?:\.\d{1,9})?)(.*)", re.ASCII)
@@ -47,9 +49,41 @@ def decode(line: bytes) -> Event:
         raise LineError("json", "a number that is not finite or far too long") from None
     if len(text) - end > 1 and text[end:].strip():
         raise LineError("json", f"text behind the object at character {end}")
-    # Lone surrogates come from \u escapes only; whoever writes such a text to a file or socket would fail.
     if "\\u" in text and _has_lone_surrogate(record):
         raise LineError("encoding", "half of a surrogate pair in a text")
+    return _event(record)
+
+
+def decode_all(lines: Sequence[bytes]) -> Iterator[Event | LineError]:
+    """What decode() makes of each line, or the error that it raises, in their order; faster."""
+    for start in range(0, len(lines), _TOGETHER):
+        some = lines[start : start + _TOGETHER]
+        records = _parsed_together(some)
+        yield from each(decode, some) if records is None else each(_event, records)
+
+
+def _parsed_together(lines: Sequence[bytes]) -> list[dict[str, Any]] | None:
+    """The objects of lines that hold one each; None if that is not so, or not certain.
+
+    They are parsed as one array, with a number between them that no line can know. Only if it comes out wherever it
+    was put in has no line ended, or begun, the object of another one.
+    """
+    mark = secrets.randbits(60)
+    try:
+        items = _JSON.decode((b"[" + (b",%d," % mark).join(lines) + b"]").decode())
+    except (ValueError, RecursionError):
+        return None
+    records: list[dict[str, Any]] = items[::2]
+    between = items[1::2]
+    if len(records) != len(lines) or between.count(mark) != len(between):
+        return None
+    for record, line in zip(records, lines):
+        if record.__class__ is not dict or (b"\\u" in line and _has_lone_surrogate(record)):
+            return None
+    return records
+
+
+def _event(record: dict[str, Any]) -> Event:
     kind = record.get("event_type")
     if not isinstance(kind, str) or not kind:
         raise LineError("shape", "no event_type")
@@ -86,15 +120,16 @@ class Sieve:
         wanted: list[bytes] = []
         others: list[bytes] = []
         keep, pass_over, glance_of, never = wanted.append, others.append, self._glances.get, _never
+        size = len(_KEY)
         escapes = b"\\u00" in data
         for line in data.split(b"\n"):
             # As event_type_of() does; that the key is the outermost object's is no matter: else there is no type.
-            start = line.find(_KEY) + len(_KEY)
+            start = line.find(_KEY) + size
             kind = line[start : line.find(b'"', start)]
             glance = glance_of(kind) or self._unknown(line)
             if (
                 (glance is never or not (glance(line) or _looks_broken(line)))
-                and start >= len(_KEY)
+                and start >= size
                 and line.find(_BARE_KEY, start) < 0
                 and not (escapes and _has_ascii_escape(line))
             ):
@@ -179,6 +214,7 @@ def _zone(text: str) -> int | None:
 
 
 def _has_lone_surrogate(value: Any) -> bool:
+    """Lone surrogates come from \\u escapes only; whoever writes such a text to a file or socket would fail."""
     return _LONE_SURROGATE.search(json.dumps(value, ensure_ascii=False)) is not None
 
 

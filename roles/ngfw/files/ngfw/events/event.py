@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Callable, TypeVar
+
+Item = TypeVar("Item")
 
 
 class Event:
@@ -35,3 +38,12 @@ class LineError(ValueError):
         super().__init__(text)
         self.kind = kind
         self.text = text
+
+
+def each(decode: Callable[[Item], Event], items: Iterable[Item]) -> Iterator[Event | LineError]:
+    """The events that `decode` makes of the items, or the errors that it raises."""
+    for item in items:
+        try:
+            yield decode(item)
+        except LineError as error:
+            yield error

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
-from ..firewall.entry import Action
+from ..firewall.entry import Action, Direction
 from .expression import Expression
 
 SEVERITIES = ("info", "low", "medium", "high", "critical")
@@ -22,6 +23,16 @@ class RuleAction:
     rate: str = "10/minute"
     burst: int = 5
     log_prefix: str = "NGFW: "
+
+    @cached_property
+    def direction(self) -> Direction:
+        """The side of a packet that the target stands on."""
+        return Direction.DESTINATION if self.target == "destination" else Direction.SOURCE
+
+    @cached_property
+    def side(self) -> str:
+        """The same, as people read it."""
+        return self.direction.value
 
 
 @dataclass(frozen=True)
