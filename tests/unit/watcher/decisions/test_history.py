@@ -67,6 +67,20 @@ def test_it_is_bounded_by_age_and_by_number(tmp_path: Path, monkeypatch: pytest.
     assert offences(tmp_path / FILE, [BLOCK.network]) == [NOW + number for number in range(34, 40)]
 
 
+@pytest.mark.feature("D5")
+def test_more_networks_than_are_kept_in_memory_are_known_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MANY", 2)
+    history = opened(tmp_path)
+    for block in (BLOCK, *OTHERS):
+        history.add([block], NOW, 0)
+        assert history.earlier(block, 0) == 1
+    again = opened(tmp_path)
+    assert [again.earlier(block, 0) for block in (BLOCK, *OTHERS)] == [1] * 5
+    assert again.earlier(Block(parse_network("203.0.113.9")), 0) == 0
+
+
 @pytest.mark.feature("D6")
 def test_a_damaged_file_is_put_aside_and_blocking_goes_on(tmp_path: Path) -> None:
     said: list[str] = []

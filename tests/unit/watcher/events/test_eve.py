@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ngfw.events import eve
-from ngfw.events.event import LineError
+from ngfw.events.event import Event, LineError, each
 
 ALERT = (
     b'{"timestamp":"2016-07-13T22:42:07.388078+0000","flow_id":2019292027467198,"pcap_cnt":7,"event_type":"alert",'
@@ -150,6 +150,50 @@ def test_every_time_comes_back(moment: datetime) -> None:
     text = moment.strftime("%Y").zfill(4) + moment.strftime("-%m-%dT%H:%M:%S.%f%z")
     expected = calendar.timegm(moment.timetuple()) + moment.microsecond / 1e6
     assert eve.parse_time(text) == pytest.approx(expected, abs=1e-4)
+
+
+def told(found: Event | LineError) -> tuple[object, ...]:
+    if isinstance(found, Event):
+        return found.type, found.time, found.record
+    return found.kind, found.text
+
+
+def decoded(lines: list[bytes]) -> list[tuple[object, ...]]:
+    return [told(found) for found in each(eve.decode, lines)]
+
+
+# What lines can do to their neighbours when all of them are parsed as one array.
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [ALERT],
+        [ALERT, ALERT.rstrip(), b" " + ALERT, ALERT.rstrip() + b"\r\n"],
+        [b'{"event_type":"flow","a":[1', b"2]}"],
+        [b'{"event_type":"flow","a":[1', b'2]},{"event_type":"dns"},{"event_type":"tls"}'],
+        [b'{"event_type":"flow"},{"event_type":"dns"},{"event_type":"tls"}', b'{"event_type":"ssh","a":[', b"]}"],
+        [b'{"event_type":"flow"},7,{"event_type":"dns"}', b'{"event_type":"tls"}'],
+        [b'{"event_type":"flow","a":"', b'"}', ALERT],
+        [ALERT, b"", ALERT],
+        [ALERT, b"7", b"null", b"[]", ALERT],
+        [ALERT, b'{"event_type":"alert","a":"\\ud800"}', b'{"event_type":"alert","a":"\\ud83d\\ude00"}'],
+        [ALERT, b'{"event_type":"alert","a":"\xff"}', ALERT],
+        [ALERT, b"@cee: " + ALERT],
+        [ALERT, b'{"a":' * 200_000],
+        [ALERT, b"]", b"["],
+    ],
+)
+@pytest.mark.feature("A4")
+def test_lines_that_are_parsed_together_are_what_each_is_alone(lines: list[bytes]) -> None:
+    assert [told(found) for found in eve.decode_all(lines)] == decoded(lines)
+
+
+@given(st.lists(st.integers(0, len(ALERT)), max_size=8), st.integers(0, 3))
+def test_lines_cut_anywhere_are_parsed_together_as_alone(cuts: list[int], whole: int) -> None:
+    places = sorted({0, *cuts, len(ALERT)})
+    pieces = [ALERT[start:end] for start, end in zip(places, places[1:])]
+    lines = [ALERT] * whole + pieces + [ALERT] * whole
+    assert [told(found) for found in eve.decode_all(lines)] == decoded(lines)
 
 
 @given(st.text(max_size=40))
