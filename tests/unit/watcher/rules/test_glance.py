@@ -144,6 +144,7 @@ def record(**fields: Any) -> bytes:
         ("dest_port == 22", record(src_port=22), False),
         ("dest_port == 22", record(payload="dest_port:22"), False),
         ("dest_port == 22", b'{"event_type":"alert","dest_port": 22}', True),
+        ("dest_port == 22", b'{"dest_port":22,"event_type": "alert","http":{"event_type":"flow"}}', True),
         ("dest_port == 22", b'{"event_type":"alert","dest_port":2.2e1}', True),
         ("dest_port == 22", b'{"event_type":"alert","dest_port":21.9999999999999999999}', True),
         ("dest_port == 22", b'{"event_type":"alert","dest_por\\u0074":22}', True),

@@ -15,8 +15,8 @@ from typing import Any, Callable
 
 from .event import Event, LineError, each
 
-_KEY = b'"event_type":"'
-_BARE_KEY = b'"event_type"'
+_BARE_KEY, _TEXT = b'"event_type"', b':"'
+_KEY = _BARE_KEY + _TEXT
 _ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")
 _MANY_TYPES = 64
 _TOGETHER = 200  # lines
@@ -113,19 +113,19 @@ class Sieve:
         """`glances` has the event types that matter; None stands for all their lines, else a line is only worth
         parsing if the function is true. It may take for granted that no ASCII character is written as `\\u0041`.
         """
-        self._glances = {name.encode(): glance or _always for name, glance in glances.items()}
+        self._glances = {_TEXT + name.encode(): glance or _always for name, glance in glances.items()}
 
     def sift(self, data: bytes) -> tuple[list[bytes], Counter[bytes]]:
         """The lines that are worth parsing, and how many others there are of each event type."""
         wanted: list[bytes] = []
         others: list[bytes] = []
         keep, pass_over, glance_of, never = wanted.append, others.append, self._glances.get, _never
-        size = len(_KEY)
+        size = len(_BARE_KEY)
         escapes = b"\\u00" in data
         for line in data.split(b"\n"):
             # As event_type_of() does; that the key is the outermost object's is no matter: else there is no type.
-            start = line.find(_KEY) + size
-            kind = line[start : line.find(b'"', start)]
+            start = line.find(_BARE_KEY) + size
+            kind = line[start : line.find(b'"', start + len(_TEXT))]
             glance = glance_of(kind) or self._unknown(line)
             if (
                 (glance is never or not (glance(line) or _looks_broken(line)))
@@ -136,14 +136,14 @@ class Sieve:
                 pass_over(kind)
             elif line:
                 keep(line)
-        return wanted, Counter(others)
+        return wanted, Counter({kind[len(_TEXT) :]: count for kind, count in Counter(others).items()})
 
     def _unknown(self, line: bytes) -> Callable[[bytes], bool]:
         """What to do with a line of a type not seen before, which is known from then on."""
         kind = event_type_of(line)
         if kind is None or len(self._glances) >= _MANY_TYPES:
             return _always
-        return self._glances.setdefault(kind, _never)
+        return self._glances.setdefault(_TEXT + kind, _never)
 
 
 def _always(_line: bytes) -> bool:
