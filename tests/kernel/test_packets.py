@@ -289,3 +289,15 @@ def test_a_new_address_of_the_host_is_protected_and_an_old_one_no_longer(lab, fi
 
     assert "add NGFW-own4 203.0.113.1 " not in lab.sets() + " "
     assert firewall.block([block("203.0.113.1")]).blocked
+
+
+@pytest.mark.feature("C5")
+def test_an_address_that_the_host_gave_up_is_blocked_by_the_first_task_that_asks(lab, firewall, block):
+    lab.nodes["host"].ip("address add 203.0.113.1/32 dev lo")
+    firewall.ensure()
+    lab.nodes["host"].ip("address del 203.0.113.1/32 dev lo")
+
+    assert firewall.block([block("203.0.113.1")], on_protected="fail", dry_run=True).blocked
+    assert firewall.block([block("203.0.113.1")], on_protected="fail").blocked
+
+    assert "add NGFW-own4 203.0.113.1 " not in lab.sets() + " "

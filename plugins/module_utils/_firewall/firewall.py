@@ -78,6 +78,7 @@ class Firewall:
             keep_mirror=keep_mirror,
         )
         self._protected: dict[Network, str] = {}
+        self._unprotected: set[Network] = set()
         self._guards: tuple[State, Guards] | None = None
         self._looking = False
         self._looked: State | None = None
@@ -358,6 +359,7 @@ class Firewall:
         sets there are.
         """
         self._looking, self._looked = False, None
+        self._unprotected = set()
         with nullcontext() if dry_run else self._lock:
             now = self._clock()
             state, lost = self._kernel.look_again() if look_again else (self._kernel.state(), {})
@@ -407,6 +409,7 @@ class Firewall:
         passing = {} if peer is None or peer in self._protected else {peer: host.SSH_PEER_SECONDS}
         self._guards = None
         planner.protect(self._protected, passing, self._hooks)
+        self._unprotected = {network for networks in planner.plan.expire.values() for network in networks}
         self._protected.update((network, "SSH peer") for network in passing)
 
     def _current_guards(self, state: State) -> Guards:
@@ -414,7 +417,7 @@ class Firewall:
         if self._guards is None or self._guards[0] is not state:
             for family in self._families:
                 self._kernel.read(state, (allow_set(self._chain, family).name, own_set(self._chain, family).name))
-            guards = Guards(self._chain, self._families, state, self._protected, self._clock())
+            guards = Guards(self._chain, self._families, state, self._protected, self._clock(), gone=self._unprotected)
             self._guards = (state, guards)
         return self._guards[1]
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 from .address import Network, NetworkSet
@@ -39,15 +39,23 @@ class Guard(NamedTuple):
 
 
 class Guards:
-    """The protected and the whitelisted networks of a state; `protected` are more of them, with their reasons."""
+    """The protected and the whitelisted networks of a state; `protected` are more of them, with their reasons, and
+    `gone` are protected ones that are about to leave it."""
 
     def __init__(
-        self, chain: str, families: Iterable[str], state: State, protected: Mapping[Network, str], now: float
+        self,
+        chain: str,
+        families: Iterable[str],
+        state: State,
+        protected: Mapping[Network, str],
+        now: float,
+        gone: Container[Network] = (),
     ) -> None:
         own, allowed = {}, {}
         for family in families:
             for network, held in state.live(own_set(chain, family).name, now):
-                own[network] = guard_comment(held.comment)[1]
+                if network not in gone:
+                    own[network] = guard_comment(held.comment)[1]
             for network, held in state.live(allow_set(chain, family).name, now):
                 allowed[network] = guard_comment(held.comment)[1]
         own.update(protected)
