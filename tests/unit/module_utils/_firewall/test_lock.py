@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -99,6 +100,28 @@ def test_a_timeout_names_the_holder(tmp_path):
 
     with lock:  # a killed holder holds nothing
         pass
+
+
+def test_a_timeout_names_a_holder_that_is_none_of_ours(tmp_path):
+    ready = tmp_path / "ready"
+    lock = Lock(tmp_path, "NGFW", timeout=0.05)
+    with lock:
+        pass
+
+    def hold():
+        with lock.path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            ready.touch()
+            signal.pause()
+
+    holder = child(hold)
+    wait_until(ready.exists)
+    try:
+        with pytest.raises(LockTimeout, match=f"process {holder} has held"), lock:
+            pass
+    finally:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
 
 
 def test_after_a_kill_the_lock_lasts_until_the_tools_of_the_holder_have_ended(tmp_path):
