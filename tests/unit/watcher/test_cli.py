@@ -67,7 +67,7 @@ def here(tmp_path: Path) -> Here:
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["version"]) == 0
     assert capsys.readouterr().out == f"ngfw {VERSION}\n"
-    assert main(["version", "--json"]) == 0
+    assert main(["version", "--config", "/etc/ngfw/ngfw.yml", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"version": VERSION}
 
 

@@ -133,5 +133,5 @@ def parser() -> argparse.ArgumentParser:
     part.add_argument("--sets", action="store_true", help="only the sets, without rules (before the firewall starts)")
     part.add_argument("--chain", action="store_true", help="only the chain and its jumps, for the sets that are there")
 
-    names.add_parser("version", parents=[printing], help="print the version")
+    names.add_parser("version", parents=[common, printing], help="print the version")
     return top
