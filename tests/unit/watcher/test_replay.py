@@ -141,7 +141,7 @@ def test_the_format_is_seen_in_the_file(tmp_path: Path) -> None:
         "{TCP} 203.0.113.7:40000 -> 192.0.2.1:80\n"
     )
     eve = tmp_path / "eve.json"
-    eve.write_bytes(b"\n" + alert(0, "203.0.113.8"))
+    eve.write_bytes(b'torn"}\n\n' + alert(0, "203.0.113.8"))
     decisions, _summary = run([fast, eve])
     assert [decision.ip for decision in decisions] == ["203.0.113.7", "203.0.113.8"]
     decisions, summary = run([fast], log_format="eve")

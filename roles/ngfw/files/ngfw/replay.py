@@ -8,6 +8,7 @@ protected. Local lists count; a provider is asked if `online` says so, and then 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -36,6 +37,9 @@ MAX_LINE = 1 << 20
 """A longer line is skipped, as the live watcher does."""
 
 _STEP = 1 << 20
+_OBJECT = re.compile(rb"^\s*[{@]", re.MULTILINE)
+"""A line of EVE; the first of a file may be the torn end of one."""
+
 _TIMELINE_WIDTH = 60
 _TIMELINE_ROWS = 20
 
@@ -122,7 +126,7 @@ def chunks(path: Path, log_format: str = "auto") -> Iterator[Chunk]:
         while data := stream.read(_STEP):
             data += stream.readline(MAX_LINE + 1)
             if log_format == "auto":
-                log_format = "eve" if data.lstrip().startswith((b"{", b"@")) else "fast"
+                log_format = "eve" if _OBJECT.search(data) else "fast"
             last = data.rfind(b"\n", 0, len(data) - 1) + 1
             discarded = len(data) - last > MAX_LINE  # only the line across the step's end can be that long
             if discarded:
