@@ -40,6 +40,8 @@ class Download:
 
     def fetch(self, in_force: Mapping[str, set[Key]]) -> str | None:
         """The list's text, or None if the server says that it is still the one in force. Raises InvalidInput."""
+        if not self._url:
+            raise InvalidInput("the url is empty; the old list stays")
         known = self._known(in_force)
         headers = {}
         if known.get("etag"):

@@ -166,7 +166,7 @@ def act(firewall: Firewall, parameters: dict[str, Any], dry_run: bool) -> dict[s
         result = firewall.remove_blocklist(name, dry_run=dry_run)
         if not dry_run:
             download.forget()
-    elif parameters["url"]:
+    elif parameters["url"] is not None:
         result = from_url(firewall, parameters, download, limits, dry_run)
     else:
         result = put(firewall, parameters, local(parameters, limits), dry_run)

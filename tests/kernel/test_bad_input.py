@@ -83,6 +83,7 @@ BLOCK = [
     ({"burst": 0}, "burst 0: use 1 to 10000 packets"),
     ({"burst": 10001}, "burst 10001: use 1 to 10000 packets"),
     ({"burst": "many"}, "burst"),
+    ({"burst": True}, "burst True: use 1 to 10000 packets"),
     ({"action": "block"}, "value of action must be one of: drop, reject, log, rate_limit, got: block"),
     (
         {"addresses": ["127.0.0.1"], "on_protected": "fail"},
@@ -118,6 +119,7 @@ BLOCKLIST = [
     ({"entries": None, "src": "."}, "Is a directory; the old list stays"),
     ({"entries": None, "url": "http://127.0.0.1:9/"}, "http://127.0.0.1:9/ cannot be fetched"),
     ({"entries": None, "url": "no address"}, "no address cannot be fetched"),
+    ({"entries": None, "url": ""}, "the url is empty; the old list stays"),
     ({"min_prefix_ipv4": 33}, "min_prefix_ipv4 33: use 1 to 32"),
     ({"min_prefix_ipv4": 0}, "min_prefix_ipv4 0: use 1 to 32"),
     ({"min_prefix_ipv6": 129}, "min_prefix_ipv6 129: use 1 to 128"),

@@ -135,7 +135,7 @@ def valid_burst(number: int, rate: str) -> int:
     The kernel's 64 bits of credit hold what a day brings (xt_hashlimit, user2credits); a larger burst it refuses, or
     takes for another one.
     """
-    if not 1 <= number <= 10000:
+    if isinstance(number, bool) or not 1 <= number <= 10000:  # ansible-core lets a boolean pass for a number
         raise InvalidInput(f"burst {number}: use 1 to 10000 packets")
     per_unit, seconds = rate_unit_seconds(rate)
     most = per_unit * 86400 // seconds

@@ -164,7 +164,7 @@ def test_bad_rates(text):
         valid_rate(text)
 
 
-@pytest.mark.parametrize("number", [0, -1, 10001])
+@pytest.mark.parametrize("number", [0, -1, 10001, True])
 def test_bad_bursts(number):
     with pytest.raises(InvalidInput, match=f"burst {number}: use 1 to 10000"):
         valid_burst(number, "10/minute")
