@@ -88,3 +88,18 @@ def test_status_is_one_screen(watcher: Watcher) -> None:
     assert [line.split()[0] for line in lines[:4]] == ["watcher", "rules", "events", "lag"]
     assert "blocks    1 in force" in lines
     assert any(line.endswith("198.51.100.7") for line in lines)
+
+
+def test_a_command_that_makes_the_chain_takes_the_hooks_of_the_configuration_and_else_leaves_them(
+    watcher: Watcher,
+) -> None:
+    def jumps() -> list[str]:
+        rules = watcher.network.host.run("iptables", "-S").stdout
+        return [rule for rule in rules.splitlines() if rule.endswith(" -j NGFW")]
+
+    watcher.configure(hooks=["INPUT"])
+    asked(watcher, "block", "203.0.113.9")
+    assert jumps() == ["-A INPUT -j NGFW"]
+    watcher.configure(hooks=["FORWARD"])
+    asked(watcher, "block", "203.0.113.8")
+    assert jumps() == ["-A INPUT -j NGFW"]

@@ -40,6 +40,7 @@ class Firewall:
 
     All methods that change something take `dry_run`: then nothing is touched, and the result is what would come.
     They raise InvalidInput (nothing was changed), NotPermitted, MissingTool, LockTimeout or KernelError.
+    Without `hooks` those remembered in the kernel stay; where there are none `usual_hooks` are chosen.
     With `keep_mirror` (for a process that stays) sets are read once and kept while nobody else writes; look-ups and
     blocks then take microseconds.
     """
@@ -50,6 +51,7 @@ class Firewall:
         chain: str = "NGFW",
         families: Sequence[str] = FAMILIES,
         hooks: Sequence[str] | None = None,
+        usual_hooks: Sequence[str] = HOOKS,
         origin: Origin,
         runner: Runner | None = None,
         run_directory: Path = RUN_DIRECTORY,
@@ -59,6 +61,7 @@ class Firewall:
         self._chain = valid_chain(chain)
         self._asked_families = _in_order(families, FAMILIES, "families")
         self._hooks = None if hooks is None else _in_order(hooks, HOOKS, "hooks")
+        self._usual_hooks = usual_hooks
         self._families = [f for f in self._asked_families if f == IPV4 or host.has_ipv6()]
         if not self._families:
             raise InvalidInput("families is [ipv6], but this kernel has no IPv6; use [ipv4]")
@@ -363,7 +366,7 @@ class Firewall:
         with nullcontext() if dry_run else self._lock:
             now = self._clock()
             state, lost = self._kernel.look_again() if look_again else (self._kernel.state(), {})
-            planner = Planner(self._chain, self._families, state, self._origin, now)
+            planner = Planner(self._chain, self._families, state, self._origin, now, self._usual_hooks)
             prepare = prepare and not (only_lifts and state.is_empty(self._families))
             if prepare:
                 planner.revive(lost)

@@ -35,7 +35,15 @@ _WARNED = 20
 class Planner:
     """Fills one plan and its result for one request."""
 
-    def __init__(self, chain: str, families: Sequence[str], state: State, origin: Origin, now: float) -> None:
+    def __init__(
+        self,
+        chain: str,
+        families: Sequence[str],
+        state: State,
+        origin: Origin,
+        now: float,
+        usual_hooks: Sequence[str] = HOOKS,
+    ) -> None:
         self.plan = Plan()
         self.result = Result()
         self.state = state
@@ -43,6 +51,7 @@ class Planner:
         self._families = families
         self._origin = origin
         self.now = now
+        self._usual_hooks = usual_hooks
         self._alike: dict[tuple[object, ...], Held] = {}
 
     # --- chain, guards and protected addresses -----------------------------------------------------------------
@@ -81,9 +90,9 @@ class Planner:
                 self.plan.expire[name] = gone
 
     def hooks(self, asked: Sequence[str] | None) -> tuple[str, ...]:
-        """The hooks that jump to the chain: as asked for, else as remembered, else all."""
+        """The hooks that jump to the chain: as asked for, else as remembered, else the usual ones."""
         if asked is None:
-            asked = self._remembered_hooks() or HOOKS
+            asked = self._remembered_hooks() or self._usual_hooks
         return tuple(hook for hook in HOOKS if hook in asked)
 
     def chain(self, hooks: Sequence[str] | None) -> None:

@@ -291,12 +291,14 @@ def _config(arguments: Namespace) -> Config:
 
 @contextmanager
 def _firewall(arguments: Namespace, hooks: Sequence[str] | None = None) -> Iterator[Firewall]:
-    """Closed at the end. Without `hooks` those remembered in the kernel stay."""
+    """Closed at the end. Without `hooks` those remembered in the kernel stay, else they are the configuration's."""
     from .firewall.entry import Origin
     from .firewall.firewall import Firewall
 
     config = _config(arguments)
-    firewall = Firewall(chain=config.chain, families=config.families, hooks=hooks, origin=Origin.COMMAND)
+    firewall = Firewall(
+        chain=config.chain, families=config.families, hooks=hooks, usual_hooks=config.hooks, origin=Origin.COMMAND
+    )
     try:
         yield firewall
     finally:
