@@ -103,3 +103,13 @@ def test_a_command_that_makes_the_chain_takes_the_hooks_of_the_configuration_and
     watcher.configure(hooks=["FORWARD"])
     asked(watcher, "block", "203.0.113.8")
     assert jumps() == ["-A INPUT -j NGFW"]
+
+
+def test_results_count_addresses_as_the_modules_do(watcher: Watcher) -> None:
+    done = watcher.command("block", "203.0.113.9", "--target", "both")
+    assert done.stdout == "blocked 203.0.113.9\n"
+    found = asked(watcher, "unblock", "203.0.113.9")
+    assert (found["unblocked"], found["count"]["unblocked"]) == (["203.0.113.9"], 1)
+    asked(watcher, "whitelist", "add", "203.0.113.9", "--comment", "one")
+    found = asked(watcher, "whitelist", "add", "203.0.113.9", "--comment", "two")
+    assert (found["added"], found["removed"]) == (["203.0.113.9"], [])

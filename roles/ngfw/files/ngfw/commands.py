@@ -274,7 +274,7 @@ def _told(arguments: Namespace, result: Result, lines: list[str]) -> int:
     if arguments.json:
         print(json.dumps(result_dict(result)))
     elif lines:
-        print("\n".join(lines))
+        print("\n".join(dict.fromkeys(lines)))  # one line for both directions
     for refusal in result.refused:
         print(f"ngfw: {refusal.address} was left alone: {refusal.reason}", file=sys.stderr)
     for warning in result.warnings:

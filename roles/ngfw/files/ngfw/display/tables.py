@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..effects.wording import quoted
+from ..firewall.address import Network
 from ..firewall.duration import format_duration
 from ..firewall.result import Result
 
@@ -48,15 +49,17 @@ def remaining(seconds: int | None) -> str:
 
 
 def result_dict(result: Result) -> dict[str, Any]:
-    """What a request came to, as JSON has it; the keys are those of the modules' results."""
-    found: dict[str, Any] = {
-        "blocked": [str(entry.block.network) for entry in (*result.blocked, *result.extended)],
-        "unblocked": [str(entry.block.network) for entry in result.unblocked],
-        "added": [str(entry.network) for entry in result.added],
-        "removed": [str(entry.network) for entry in result.removed],
-        "already": [*(str(each.network) for each in result.already), *(str(each.network) for each in result.kept)],
-        "refused": [{"address": each.address, "reason": each.reason} for each in result.refused],
+    """What a request came to, as JSON has it; keys and counts are those of the modules' results, without their cut."""
+    added = {item.network for item in result.added}
+    networks: dict[str, Iterable[Network]] = {
+        "blocked": (entry.block.network for entry in (*result.blocked, *result.extended)),
+        "unblocked": (entry.block.network for entry in result.unblocked),
+        "added": (item.network for item in result.added),
+        "removed": (item.network for item in result.removed if item.network not in added),
+        "already": [*(each.network for each in result.already), *(item.network for item in result.kept)],
     }
+    found: dict[str, Any] = {kind: list(map(str, dict.fromkeys(items))) for kind, items in networks.items()}
+    found["refused"] = [{"address": each.address, "reason": each.reason} for each in result.refused]
     return {**found, "count": {name: len(items) for name, items in found.items()}, "changed": result.changed}
 
 
