@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from .errors import LockTimeout, NotPermitted
+from .errors import FirewallError, LockTimeout, NotPermitted
 
 _CONTENT = struct.Struct("=QI")  # generation, pid of the last holder
 _POLL_SECONDS = 0.005
@@ -32,7 +32,7 @@ class Lock:
         self._descriptor = -1
 
     def __enter__(self) -> Lock:
-        """Raises LockTimeout after the time-out (seconds), NotPermitted if the file cannot be opened."""
+        """Raises LockTimeout after the time-out (seconds), NotPermitted or FirewallError if it cannot be opened."""
         descriptor = self._open()
         deadline = time.monotonic() + self._timeout
         while True:
@@ -89,7 +89,9 @@ class Lock:
                 self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o660)
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-                    raise
+                    raise FirewallError(
+                        f"cannot open {self.path} ({error.strerror}); remove what stands in its place, or make room"
+                    ) from None
                 raise NotPermitted(f"cannot open {self.path} ({error.strerror}); run as root") from None
             os.set_inheritable(self._descriptor, True)
             self._share()

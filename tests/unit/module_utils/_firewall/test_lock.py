@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import LockTimeout
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import FirewallError, LockTimeout
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.lock import Lock
 
 
@@ -173,7 +173,7 @@ def test_a_file_that_cannot_be_opened(tmp_path):
     lock = Lock(tmp_path, "NGFW")
     lock.path.symlink_to(tmp_path / "elsewhere")
 
-    with pytest.raises(OSError, match="symbolic links"), lock:
+    with pytest.raises(FirewallError, match="symbolic links"), lock:
         pass
     assert not (tmp_path / "elsewhere").exists()
 
@@ -190,3 +190,12 @@ def test_changes_by_others_move_with_theirs_and_not_with_our_own(tmp_path):
     with theirs:
         theirs.advance()
     assert ours.changes_by_others() == before + 1
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("/dev/null"), lambda path: path.mkdir()])
+def test_what_stands_in_the_place_of_the_file_is_named(tmp_path, make):
+    lock = Lock(tmp_path, "NGFW")
+    make(lock.path)
+
+    with pytest.raises(FirewallError, match=f"cannot open {re.escape(str(lock.path))} .*; remove what stands"), lock:
+        pass
