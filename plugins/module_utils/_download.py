@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 
 from ansible.module_utils.urls import open_url
 
@@ -29,13 +30,14 @@ _NOT_MODIFIED = 304
 class Download:
     """One blocklist's URL; what is remembered of it is in a file of its own under STATE_DIRECTORY.
 
-    `request` is what the list is made with (limits, target): if that changes, the list is fetched anew.
+    `request` is what the list is made with (limits, target): if that changes, the list is fetched anew. `shown` is the
+    URL as people may see it.
     """
 
     def __init__(self, chain: str, name: str, url: str, request: str) -> None:
         self._path = STATE_DIRECTORY / f"{chain}.{name}.json"
-        self._url = url
-        self._request = request
+        self._url, self.shown = url, _without_password(url)
+        self._request = hashlib.sha256(f"{url}\n{request}".encode()).hexdigest()
         self._validators: dict[str, str] = {}
 
     def fetch(self, in_force: Mapping[str, set[Key]]) -> str | None:
@@ -57,11 +59,12 @@ class Download:
         except HTTPError as error:
             if error.code == _NOT_MODIFIED and headers:
                 return None
-            raise InvalidInput(f"{self._url} answered {error.code} {error.reason}; the old list stays") from None
+            raise InvalidInput(f"{self.shown} answered {error.code} {error.reason}; the old list stays") from None
         except Exception as error:  # open_url raises whatever the transport does
-            raise InvalidInput(f"{self._url} cannot be fetched: {error}; the old list stays") from None
+            text = str(error).replace(self._url, self.shown)
+            raise InvalidInput(f"{self.shown} cannot be fetched: {text}; the old list stays") from None
         if len(body) > MAX_BYTES:
-            raise InvalidInput(f"{self._url} is larger than {MAX_BYTES >> 20} MiB; the old list stays")
+            raise InvalidInput(f"{self.shown} is larger than {MAX_BYTES >> 20} MiB; the old list stays")
         self._validators = {
             "etag": response.headers.get("ETag", ""),
             "last_modified": response.headers.get("Last-Modified", ""),
@@ -70,7 +73,7 @@ class Download:
 
     def remember(self, in_force: Mapping[str, set[Key]]) -> None:
         """Keep what the next conditional request needs, now that the list is in force."""
-        kept = {"url": self._url, "request": self._request, "digest": _digest(in_force), **self._validators}
+        kept = {"request": self._request, "digest": _digest(in_force), **self._validators}
         temporary = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,10 +90,19 @@ class Download:
         """What was remembered, if it is about the list that is in force."""
         try:
             kept = json.loads(self._path.read_text(encoding="utf-8"))
-            same = (kept["url"], kept["request"], kept["digest"]) == (self._url, self._request, _digest(in_force))
+            same = (kept["request"], kept["digest"]) == (self._request, _digest(in_force))
         except (OSError, ValueError, KeyError, TypeError):
             return {}
         return kept if same else {}
+
+
+def _without_password(url: str) -> str:
+    """The URL as a message may show it."""
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        password = None
+    return url.replace(f":{password}@", ":***@", 1) if password else url
 
 
 def _digest(in_force: Mapping[str, set[Key]]) -> str:

@@ -195,6 +195,8 @@ def local(parameters: dict[str, Any], limits: Limits) -> Netset:
     if parameters["src"] is None:
         netset = parse_netset(parameters["entries"], limits)
         return usable(netset, "entries") if parameters["entries"] else netset
+    if not parameters["src"]:
+        raise InvalidInput("src is empty; name a file of the managed host. The old list stays")
     try:
         with Path(parameters["src"]).open(encoding="utf-8", errors="replace") as lines:
             return usable(parse_netset(lines, limits), parameters["src"])
@@ -210,7 +212,7 @@ def from_url(
     text = download.fetch(in_force)
     if text is None:
         return put(firewall, parameters, by_family(set().union(*in_force.values())), dry_run)
-    result = put(firewall, parameters, usable(parse_netset(text.splitlines(), limits), parameters["url"]), dry_run)
+    result = put(firewall, parameters, usable(parse_netset(text.splitlines(), limits), download.shown), dry_run)
     if not dry_run:
         download.remember(firewall.blocklist_members(parameters["name"]))
     return result

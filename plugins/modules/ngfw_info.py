@@ -40,7 +40,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ (ngfw.blocks | sort(attribute='packets', reverse=true))[:10] | map(attribute='address') }}"
 
-- name: Look at the chain and at totals only, which is quick with any number of blocks
+- name: Look at the chain and at totals only
   reflex.ngfw.ngfw_info:
     gather: [chain, stats]
   register: ngfw

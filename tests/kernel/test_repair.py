@@ -8,7 +8,7 @@ import re
 import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Action, Direction
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import InvalidInput
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import InvalidInput, KernelError
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.guards import WhitelistItem
 
 ATTACKER, HOST = "203.0.113.7", "198.51.100.1"
@@ -242,6 +242,33 @@ def test_remove_leaves_nothing_behind_also_where_others_jump_to_the_chain(lab, f
     assert lab.kernel() == before
     assert lab.arrives(ATTACKER, HOST)
     assert not firewall.remove().changed
+
+
+def test_a_set_that_the_users_own_rule_needs_stops_a_removal_before_it_begins(lab, firewall, block):
+    firewall.block([block(ATTACKER)])
+    firewall.block([block("203.0.113.8", action=Action.LOG)])
+    users = "-p udp -m set --match-set NGFW-drop-src4 src -j ACCEPT"
+    lab.run(f"iptables -A INPUT {users}")
+    before = lab.kernel()
+
+    for dry_run in (True, False):
+        with pytest.raises(KernelError, match=r"NGFW-drop-src4 is in use by a rule that is not from here.*Nothing was"):
+            firewall.remove(dry_run=dry_run)
+        assert lab.kernel() == before
+
+    lab.run(f"iptables -D INPUT {users}")
+    assert firewall.remove().changed
+
+
+def test_the_hooks_are_seen_by_the_jumps_where_the_sets_that_remember_them_were_emptied(lab, block):
+    lab.firewall(hooks=["INPUT"]).ensure()
+    lab.run("ipset flush NGFW-own4")
+    lab.run("ipset flush NGFW-own6")
+
+    lab.firewall().block([block(ATTACKER)])
+
+    assert not lab.arrives(ATTACKER, HOST)
+    assert "NGFW" not in lab.run("iptables -S OUTPUT") + lab.run("ip6tables -S FORWARD")
 
 
 def test_another_chain_of_ours_is_left_alone(lab, block):

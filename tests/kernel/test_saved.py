@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall import saved
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import Network, mask, to_key
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.duration import MAX_BLOCK_SECONDS
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import InvalidInput
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import FirewallError
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.ipset import IpSets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -153,7 +153,7 @@ def test_a_damaged_file_is_put_aside_and_the_kernel_stays_as_it_was(lab, sets, t
     for what, text in DAMAGED.items():
         path.write_text(text, encoding="utf-8", errors="surrogateescape")
         number = 3 if what.startswith("line 3") else 2 if what.startswith("line 2") else 1
-        with pytest.raises(InvalidInput, match=rf"sets:{number}: this line is damaged; .* aside as .*sets\.corrupt"):
+        with pytest.raises(FirewallError, match=rf"sets:{number}: this line is damaged; .* aside as .*sets\.corrupt"):
             saved.restore(path, CHAIN, sets, NOW)
         assert aside.read_text(encoding="utf-8", errors="surrogateescape") == text, what
         assert not path.exists(), what
@@ -165,12 +165,17 @@ def test_a_file_of_another_version_or_chain_is_left_where_it_is(lab, sets, tmp_p
     path = tmp_path / "sets"
     path.write_text(json.dumps({**HEAD, **change}) + "\nof another form\n")
 
-    with pytest.raises(InvalidInput, match="was not saved for the chain NGFW by this version"):
+    with pytest.raises(FirewallError, match="was not saved for the chain NGFW by this version"):
         saved.restore(path, CHAIN, sets, NOW)
 
     assert path.exists()
-    with pytest.raises(InvalidInput, match="does not exist: nothing was saved yet"):
+    with pytest.raises(FirewallError, match="does not exist: nothing was saved yet"):
         saved.restore(tmp_path / "none", CHAIN, sets, NOW)
+
+
+def test_a_directory_that_is_not_there_is_named(sets, tmp_path):
+    with pytest.raises(FirewallError, match=f"{tmp_path}/none does not exist; make it"):
+        saved.write(tmp_path / "none" / "sets", CHAIN, sets, NOW)
 
 
 def test_a_set_that_goes_while_the_others_are_saved_is_left_out(sets, tmp_path):

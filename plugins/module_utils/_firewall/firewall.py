@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, TypeVar
 
 from . import host, saved
-from .address import FAMILIES, IPV4, IPV6, Key, Network, NetworkSet, from_key
+from .address import FAMILIES, IPV4, IPV6, Key, Network, from_key
 from .entry import Action, Block, Direction, Entry, Origin, valid_rule_name
 from .errors import InvalidInput, KernelError, SetMissing
 from .guards import Guard, Guards, WhitelistItem
@@ -246,7 +246,7 @@ class Firewall:
         """Add (`present`), remove (`absent`) or set (`exact`) whitelist entries.
 
         `exact` leaves what another kind of writer made: the configuration's entries, or all but those. With `lift`
-        blocks wholly inside the new entries end.
+        blocks wholly inside an entry end.
         """
         wanted, refused = self._sift(items, lambda item: item.network)
         networks = [item.network for item in wanted]
@@ -261,7 +261,7 @@ class Firewall:
                 planner.whitelist_keep_only(networks)
             if lift and wanted:
                 self._read_blocks(planner.state)
-                planner.lift_inside(NetworkSet(networks))
+                planner.lift_whitelisted()
         return planner.result
 
     def blocklist(self, name: str, netset: Netset, directions: Iterable[Direction], *, dry_run: bool = False) -> Result:
@@ -375,6 +375,7 @@ class Firewall:
             yield planner
             if prepare:
                 planner.chain(self._hooks)
+            self._kernel.refuse_used(state, planner.plan.destroy)
             planner.result.changed |= planner.plan.changes
             if dry_run:
                 return

@@ -24,7 +24,7 @@ _SUBSYSTEM = 6 << 8
 _CREATE, _DESTROY, _SWAP, _LIST, _ADD, _DELETE, _TEST, _TYPE = 2, 3, 6, 7, 9, 10, 11, 13
 _GENERIC = struct.pack("=BBH", 0, 0, 0)  # nfgenmsg
 _PROTOCOL, _SETNAME, _TYPENAME, _REVISION, _FAMILY, _FLAGS, _DATA, _ADT, _LINENO = 1, 2, 3, 4, 5, 6, 7, 8, 9
-_IP, _CIDR, _TIMEOUT, _CADT_FLAGS, _MAXELEM, _ELEMENTS = 1, 3, 6, 8, 19, 24
+_IP, _CIDR, _TIMEOUT, _CADT_FLAGS, _MAXELEM, _ELEMENTS, _REFERENCES = 1, 3, 6, 8, 19, 24, 25
 _BYTES, _PACKETS, _COMMENT = 24, 25, 26
 _NOMATCH = 4  # IPSET_FLAG_NOMATCH: an exception from the networks around it, which only `ipset` makes
 _FULL_FLAGS = 8 | 16  # IPSET_FLAG_WITH_COUNTERS, IPSET_FLAG_WITH_COMMENT
@@ -43,7 +43,7 @@ _BUSY_SECONDS = 10.0
 class SetHeader(NamedTuple):
     """A set as the kernel describes it; `elements` counts expired entries that are not yet swept, too.
 
-    `full` tells that its entries have time-outs, counters and comments.
+    `full` tells that its entries have time-outs, counters and comments, `references` how many matches of rules use it.
     """
 
     name: str
@@ -51,6 +51,7 @@ class SetHeader(NamedTuple):
     family: str
     full: bool
     elements: int
+    references: int
 
 
 class SetEntry(NamedTuple):
@@ -294,6 +295,7 @@ def _header(found: dict[int, bytes]) -> SetHeader | None:
         _FAMILIES.get(found[_FAMILY][0], ""),
         _TIMEOUT in data and flags & _FULL_FLAGS == _FULL_FLAGS,
         _U32.unpack(data[_ELEMENTS])[0] if _ELEMENTS in data else 0,
+        _U32.unpack(data[_REFERENCES])[0] if _REFERENCES in data else 0,
     )
 
 

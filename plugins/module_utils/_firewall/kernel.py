@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Callable
@@ -15,6 +17,8 @@ from .iptables import Iptables
 from .layout import Role, SetSpec, filling, parse_set_name
 from .lock import Lock
 from .state import Entries, Held, Plan, State, shared_parameters
+
+_RELEASE_SECONDS = 2.0
 
 
 class Kernel:
@@ -100,6 +104,26 @@ class Kernel:
                     entry.network: Held(_end(entry, now), entry.comment, entry.packets, entry.bytes)
                     for entry in self._sets.entries(name)
                 }
+
+    def refuse_used(self, state: State, unwanted: Sequence[SetSpec]) -> None:
+        """Raise KernelError, before anything is changed, if rules that are not ours use a set that is to be destroyed.
+
+        Rules that were just replaced hold their sets for a moment longer.
+        """
+        rules = [rule for chain in state.chains.values() for rule in chain.rules]
+        ours = Counter(word for rule in rules for word in rule)
+        deadline = time.monotonic() + _RELEASE_SECONDS
+        while unwanted:
+            headers = self._sets.headers()
+            used = [s.name for s in unwanted if s.name in headers and headers[s.name].references > ours[s.name]]
+            if not used:
+                return
+            if time.monotonic() > deadline:
+                raise KernelError(
+                    f"the set {used[0]} is in use by a rule that is not from here; remove that, then run again. "
+                    "Nothing was changed"
+                )
+            time.sleep(0.02)
 
     def apply(self, plan: Plan, now: float) -> list[Rejected]:
         """Carry out a plan that was made from the present state at `now`; returns what did not fit into its set.

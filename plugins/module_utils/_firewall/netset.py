@@ -13,6 +13,9 @@ from typing import NamedTuple
 from .address import FAMILIES, IPV4, IPV6, PRIVATE, Key, Network, parse_range, to_key
 from .errors import AddressError
 
+_BLANK = " \t\r\n\v\f\ufeff"
+"""Around an entry; a byte order mark is what some editors put before the first."""
+
 
 class Limits(NamedTuple):
     """What a list may hold: nothing private unless allowed, and no network wider than these prefix lengths."""
@@ -46,7 +49,7 @@ def parse_netset(lines: Iterable[str], limits: Limits) -> Netset:
     netset = Netset({family: set() for family in FAMILIES}, [])
     ipv4, ipv6 = netset.members[IPV4], netset.members[IPV6]
     for line in lines:
-        text = line.partition("#")[0].strip()
+        text = line.partition("#")[0].strip(_BLANK)
         if not text:
             continue
         try:

@@ -92,7 +92,7 @@ class Planner:
     def hooks(self, asked: Sequence[str] | None) -> tuple[str, ...]:
         """The hooks that jump to the chain: as asked for, else as remembered, else the usual ones."""
         if asked is None:
-            asked = self._remembered_hooks() or self._usual_hooks
+            asked = self._remembered_hooks() or self._jumping_hooks() or self._usual_hooks
         return tuple(hook for hook in HOOKS if hook in asked)
 
     def chain(self, hooks: Sequence[str] | None) -> None:
@@ -199,8 +199,15 @@ class Planner:
         if len(inside) > _WARNED:
             self.result.warnings.append(f"{len(inside) - _WARNED} more addresses are still inside blocked networks")
 
-    def lift_inside(self, guards: NetworkSet) -> None:
-        """Plan the end of all blocks that lie wholly inside these networks."""
+    def lift_whitelisted(self) -> None:
+        """Plan the end of all blocks that lie wholly inside an entry of the whitelist, as it is going to be."""
+        whitelist: list[Network] = []
+        for family in self._families:
+            name = allow_set(self._chain, family).name
+            gone = set(self.plan.delete.get(name, ()))
+            whitelist += (network for network, _held in self.state.live(name, self.now) if network not in gone)
+            whitelist += self.plan.add.get(name, ())
+        guards = NetworkSet(whitelist)
         for spec, network, held in self._block_entries():
             if guards.covering(network) is not None:
                 self._lift(spec, network, held)
@@ -296,6 +303,12 @@ class Planner:
             if comment.startswith(_HOOKS_MARK):
                 return tuple(comment[len(_HOOKS_MARK) :].split(","))
         return ()
+
+    def _jumping_hooks(self) -> list[str]:
+        """The hooks that have our jumps, if somebody has emptied the sets that remember them."""
+        if not any(own_set(self._chain, family).name in self.state.sets for family in self._families):
+            return []
+        return [hook for hook in HOOKS if any(chain.jumps.get(hook) for chain in self.state.chains.values())]
 
     def _refuse_foreign(self, family: str, present: ChainState) -> None:
         """A chain with rules of which none is about our sets belongs to somebody else."""

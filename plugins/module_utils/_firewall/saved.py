@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Optional
 
 from .address import Key, Network, parse_network, to_key
 from .duration import MAX_BLOCK_SECONDS
-from .errors import InvalidInput, KernelError, SetMissing
+from .errors import FirewallError, KernelError, NotPermitted, SetMissing
 from .ipset import IpSets
 from .layout import Role, parse_set_name
 
@@ -46,9 +46,14 @@ class _Saved(NamedTuple):
 def write(path: Path, chain: str, sets: IpSets, now: float) -> int:
     """Replace the file by what the sets of the chain hold now, durably; returns the number of entries.
 
-    Raises OSError, and what IpSets raises.
+    Raises FirewallError without the directory, OSError, and what IpSets raises.
     """
-    descriptor, fresh = tempfile.mkstemp(".new", path.name + ".", path.parent)  # several may be at it
+    try:
+        descriptor, fresh = tempfile.mkstemp(".new", path.name + ".", path.parent)  # several may be at it
+    except FileNotFoundError:
+        raise FirewallError(f"{path.parent} does not exist; make it, or name another directory") from None
+    except PermissionError as error:
+        raise NotPermitted(f"cannot write to {path.parent} ({error.strerror}); run as root") from None
     try:
         count = _write(descriptor, chain, sets, now, path.parent.stat())
         os.replace(fresh, path)
@@ -95,7 +100,7 @@ def _write(descriptor: int, chain: str, sets: IpSets, now: float, owner: os.stat
 def restore(path: Path, chain: str, sets: IpSets, now: float) -> int:
     """Make the sets of the chain exactly what the file says, without what has run out since; returns the entries.
 
-    Each set is filled beside and swapped in, so nothing that another program brought back stays. Raises InvalidInput
+    Each set is filled beside and swapped in, so nothing that another program brought back stays. Raises FirewallError
     if the file is not one of ours (one that is damaged is put aside; nothing is changed then), OSError, and what
     IpSets raises.
     """
@@ -153,7 +158,7 @@ def _read(path: Path, chain: str) -> tuple[float, list[_Saved]]:
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
-        raise InvalidInput(f"{path} does not exist: nothing was saved yet; 'ngfw save' writes it") from None
+        raise FirewallError(f"{path} does not exist: nothing was saved yet; 'ngfw save' writes it") from None
     number, found = 1, []
     try:
         head = json.loads(lines[0])
@@ -164,11 +169,11 @@ def _read(path: Path, chain: str) -> tuple[float, list[_Saved]]:
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
         aside = path.with_name(f"{path.name}.corrupt")
         os.replace(path, aside)
-        raise InvalidInput(
+        raise FirewallError(
             f"{path}:{number}: this line is damaged; the file was put aside as {aside}, and nothing was changed"
         ) from None
     if not ours:
-        raise InvalidInput(f"{path} was not saved for the chain {chain} by this version; remove it, or save again")
+        raise FirewallError(f"{path} was not saved for the chain {chain} by this version; remove it, or save again")
     return saved_at, found
 
 

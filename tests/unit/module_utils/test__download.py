@@ -101,6 +101,19 @@ def test_what_is_remembered_may_be_damaged_or_forgotten(server, state_directory)
     Download("NGFW", "mine", server.url, "limits").forget()
 
 
+def test_a_password_in_the_url_is_neither_shown_nor_kept(server, state_directory):
+    url = server.url.replace("http://", "http://user:s3cret@")
+    assert fetched(server, url=url) == "203.0.113.7\n"
+    (file,) = state_directory.iterdir()
+    assert "s3cret" not in file.read_text(encoding="utf-8")
+    server.status = 500
+    with pytest.raises(InvalidInput, match=r"http://user:\*\*\*@.* answered 500"):
+        fetched(server, url=url)
+    with pytest.raises(InvalidInput, match=r"http://user:\*\*\*@127.0.0.1:9/ cannot be fetched") as caught:
+        fetched(server, url="http://user:s3cret@127.0.0.1:9/")
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("status", [403, 404, 500])
 def test_an_answer_that_is_an_error_keeps_the_old_list(server, status):
     fetched(server)

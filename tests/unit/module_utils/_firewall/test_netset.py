@@ -51,6 +51,10 @@ def test_a_list_with_all_that_may_stand_in_one():
     }
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_entry():
+    assert texts(parse_netset(["\ufeff203.0.113.7\r\n"], Limits()), IPV4) == ["203.0.113.7"]
+
+
 @pytest.mark.parametrize("text", ["9.255.255.250-10.0.0.9", "1.0.0.0-223.255.255.255", "2001:db8::7-fc00::"])
 def test_an_entry_of_which_a_part_may_not_be_is_refused_whole_as_it_was_written(text):
     netset = parse_netset([text], Limits())

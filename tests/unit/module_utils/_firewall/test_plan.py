@@ -223,7 +223,7 @@ def whitelist_request(wanted, state="present", lift=True):
         if state == "exact":
             planner.whitelist_keep_only(targets)
         if lift and wanted:
-            planner.lift_inside(NetworkSet(targets))
+            planner.lift_whitelisted()
 
     return request
 
@@ -605,6 +605,25 @@ def test_lifting_takes_blocks_wholly_inside_and_no_others():
     result = paper.ask(whitelist_request([WhitelistItem(parse_network("203.0.113.0/28"))]))
 
     assert {entry.block.network for entry in result.unblocked} == set(inside)
+
+
+def test_lifting_goes_by_the_whole_whitelist():
+    paper = Paper()
+    paper.ask(block_request([Block(ATTACKER), Block(parse_network("203.0.113.99"))]))
+    paper.ask(whitelist_request([WhitelistItem(ATTACKER), WhitelistItem(parse_network("203.0.113.99"))], lift=False))
+
+    result = paper.ask(whitelist_request([WhitelistItem(parse_network("198.51.100.1"))]))
+
+    assert {entry.block.network for entry in result.unblocked} == {ATTACKER, parse_network("203.0.113.99")}
+    assert not paper.plan(whitelist_request([WhitelistItem(parse_network("198.51.100.1"))])).plan.changes
+
+
+def test_lifting_leaves_what_an_exact_whitelist_lets_go():
+    paper = Paper()
+    paper.ask(block_request([Block(ATTACKER)]))
+    paper.ask(whitelist_request([WhitelistItem(ATTACKER)], lift=False))
+
+    assert not paper.ask(whitelist_request([WhitelistItem(parse_network("198.51.100.1"))], state="exact")).unblocked
 
 
 @pytest.mark.parametrize(("asked", "remembered"), [(["INPUT"], ("INPUT",)), (["OUTPUT", "INPUT"], ("INPUT", "OUTPUT"))])
