@@ -76,13 +76,14 @@ lint: .venv/ready $(LINK) ## style, types, layers: ruff, mypy, import-linter, ya
 	echo "==> lint: style, types and layers"
 	rm -f .cache/results/lint.json
 	failed=0
+	$(STEP) lint ansible-lint --log .cache/ansible-lint.log -- ansible-lint --offline --strict -q & slowest=$$!
 	$(STEP) lint ruff -- ruff check --quiet . || failed=1
 	$(STEP) lint ruff-format -- ruff format --check --quiet --diff . || failed=1
 	$(STEP) lint mypy -- mypy || failed=1
 	PYTHONPATH=roles/ngfw/files $(STEP) lint import-linter -- lint-imports --no-logo || failed=1
 	$(STEP) lint yamllint -- yamllint --strict . || failed=1
-	$(STEP) lint ansible-lint -- ansible-lint --offline --strict -q || failed=1
 	$(STEP) lint antsibull-docs --features G10 -- antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs all . || failed=1
+	wait $$slowest || failed=1
 	exit $$failed
 
 format: .venv/ready ## rewrites the Python files in the style that lint wants
@@ -120,21 +121,17 @@ unit: .venv/ready $(LINK) $(if $(PYTHON39),.cache/python3.9/ready) ## tests with
 	    echo "==> unit: on Python 3.9: $$(tail -n 1 .cache/python3.9/unit.log)"
 	fi
 
-# Three parts at the same time: much of it waits, most of all the watcher's, which goes first where processors are few.
+# Six tests at the same time, for much of what they do is waiting; the modules' targets, which only work, go behind them.
 # Each works in namespaces of its own.
 kernel: root .venv/ready $(LINK) ## tests against the real kernel, in network namespaces of their own
-	echo "==> kernel: the watcher as a process; at the same time, and told after it, packets and the modules' targets"
+	echo "==> kernel: packets, sets and rules, the watcher as a process; at the same time, told after it, the modules' targets"
 	$(call packages,$(APT_KERNEL))
-	rm -f .cache/results/{kernel,system,integration}.json
+	rm -f .cache/results/{kernel,integration}.json
 	mkdir -p .cache
-	NGFW_RESULTS=.cache/results/kernel.json nice python -m pytest -q tests/kernel >.cache/kernel.log 2>&1 & packets=$$!
 	nice tests/integration/run >.cache/integration.log 2>&1 & targets=$$!
-	trap 'kill $$packets $$targets 2>/dev/null || true' EXIT
+	trap 'kill $$targets 2>/dev/null || true' EXIT
 	failed=0
-	NGFW_RESULTS=.cache/results/system.json python -m pytest -q tests/system || failed=1
-	echo "==> kernel: packets, sets and rules"
-	wait $$packets || failed=1
-	cat .cache/kernel.log
+	NGFW_RESULTS=.cache/results/kernel.json python -m pytest -q -n 6 --dist load tests/system tests/kernel || failed=1
 	echo "==> kernel: integration targets of the modules"
 	code=0
 	wait $$targets || code=$$?
@@ -148,16 +145,19 @@ sanity: .venv/ready ## ansible-test sanity on the collection as users get it
 	rm -f .cache/results/sanity.json
 	python tests/sanity.py $(PYTHON39)
 
+# Two scenarios at the same time, each in a lab of its own: what a step prints is shown if it fails, and stays in a file.
 molecule: root .venv/ready $(LINK) ## the role on bare hosts in containers, with live Suricata and real packets
+	echo "==> molecule: scenarios $(SCENARIOS) (all of their output: .cache/molecule)"
 	$(call packages,$(APT_LAB))
 	rm -f .cache/results/molecule.json
-	trap '/usr/bin/python3 lab/lab.py --name $$scenario down' EXIT
-	for scenario in $(SCENARIOS); do
-	    echo "==> molecule: scenario $$scenario"
-	    for step in $(MOLECULE_STEPS); do
-	        rows=$$([ $$step != verify ] || python tests/results.py rows extensions/molecule/$$scenario)
-	        $(STEP) molecule "$$scenario $$step" --features "$$rows" -- env NO_COLOR=1 molecule $$step -s $$scenario </dev/null
-	    done
+	$(MAKE) --jobs=2 $(SCENARIOS:%=scenario-%)
+
+scenario-%:
+	trap '/usr/bin/python3 lab/lab.py --name $* down' EXIT
+	for step in $(MOLECULE_STEPS); do
+	    rows=$$([ $$step != verify ] || python tests/results.py rows extensions/molecule/$*)
+	    $(STEP) molecule "$* $$step" --features "$$rows" --log .cache/molecule/$*-$$step.log -- \
+	        env NO_COLOR=1 molecule $$step -s $* </dev/null
 	done
 
 molecule-all: ## all scenarios, also reboots, other firewalls, removal

@@ -40,7 +40,7 @@ class Recorder:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{_FEATURE}(*ids): the rows of tests/features.md that this test proves")
     target = os.environ.get("NGFW_RESULTS")  # the Makefile names one file for each stage
-    if target:
+    if target and not hasattr(config, "workerinput"):  # a worker of pytest-xdist tells its results to the main process
         config.pluginmanager.register(Recorder(Path(target)))
 
 

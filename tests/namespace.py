@@ -17,12 +17,20 @@ _FREEBIND = {socket.AF_INET: (socket.SOL_IP, 15), socket.AF_INET6: (41, 78)}  # 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 5.0) -> None:
-    """Return as soon as the condition holds; fail if it does not in time."""
+def wait_until(condition: Callable[[], object], *, seconds: float = 30.0) -> None:
+    """Return as soon as the condition holds; fail if it does not in time, which is long for the slowest machine."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.002)
+        time.sleep(0.02)
+
+
+def shared(seconds: float) -> float:
+    """How long so many seconds become where others have their share of the processors, as they have it now."""
+    start, used = time.monotonic(), time.process_time()
+    while time.process_time() - used < 0.03:
+        pass
+    return seconds * max(1.0, (time.monotonic() - start) / (time.process_time() - used))
 
 
 class Namespace:
@@ -71,10 +79,10 @@ class Namespace:
         return made
 
     def close(self) -> None:
-        inode = os.fstat(self.descriptor).st_ino
-        os.close(self.descriptor)
-        for lock in Path("/run/ngfw").glob(f"*-{inode}.lock"):
+        # Before it is gone: the next one anywhere may get its number.
+        for lock in Path("/run/ngfw").glob(f"*-{os.fstat(self.descriptor).st_ino}.lock"):
             lock.unlink()
+        os.close(self.descriptor)
 
 
 def _here() -> int:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Results of the test stages: one JSON file each under .cache/results/, a list of {name, outcome, features}.
 
-results.py step STAGE NAME [--features IDS] -- COMMAND...   run a command, add its outcome to the stage
+results.py step STAGE NAME [--features IDS] [--log FILE] -- COMMAND...
+                                                            run a command, add its outcome to the stage; with a file,
+                                                            its output goes there and is shown only if it fails
 results.py rows PATH                                        print the rows that "# feature: A1" lines below PATH name
 results.py count                                            print "N passed, M failed, K skipped" over all stages
 """
@@ -9,6 +11,7 @@ results.py count                                            print "N passed, M f
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import re
 import subprocess
@@ -37,16 +40,26 @@ def load() -> list[Outcome]:
 
 
 def add(stage: str, outcomes: list[Outcome]) -> None:
-    path = DIRECTORY / f"{stage}.json"
-    present = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     DIRECTORY.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(present + outcomes, indent=1) + "\n", encoding="utf-8")
+    with (DIRECTORY / f"{stage}.json").open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # two steps may end at the same time
+        file.seek(0)
+        present = json.loads(file.read() or "[]")
+        file.truncate(0)
+        file.write(json.dumps(present + outcomes, indent=1) + "\n")
 
 
-def step(stage: str, name: str, features: list[str], command: list[str]) -> int:
+def step(stage: str, name: str, features: list[str], log: Path | None, command: list[str]) -> int:
     print(f"--- {name}", flush=True)
     start = time.monotonic()
-    code = subprocess.call(command)
+    if log is None:
+        code = subprocess.call(command)
+    else:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w", encoding="utf-8") as output:
+            code = subprocess.call(command, stdout=output, stderr=subprocess.STDOUT)
+        if code:
+            print(log.read_text(encoding="utf-8", errors="replace"), end="", flush=True)
     outcome = "failed" if code else "passed"
     print(f"--- {name}: {outcome} ({time.monotonic() - start:.1f} s)", flush=True)
     add(stage, [{"name": name, "outcome": outcome, "features": features}])
@@ -74,6 +87,7 @@ def main() -> int:
     step_parser.add_argument("stage")
     step_parser.add_argument("name")
     step_parser.add_argument("--features", default="", help="rows of tests/features.md, joined by commas")
+    step_parser.add_argument("--log", type=Path, metavar="FILE")
     step_parser.add_argument("argv", nargs="+", metavar="COMMAND")
     arguments = parser.parse_args()
     if arguments.command == "count":
@@ -83,7 +97,7 @@ def main() -> int:
         print(rows(arguments.path))
         return 0
     features = [row for row in arguments.features.split(",") if row]
-    return step(arguments.stage, arguments.name, features, arguments.argv)
+    return step(arguments.stage, arguments.name, features, arguments.log, arguments.argv)
 
 
 if __name__ == "__main__":

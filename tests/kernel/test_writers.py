@@ -28,7 +28,7 @@ def test_ten_writers_at_once_lose_nothing_and_double_no_jump(lab, block):
     def write(number):
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
         firewall = lab.firewall()
-        together.wait(20)
+        together.wait(60)
         firewall.block([block(f"203.0.{number}.1"), block(f"2001:db8:a:1{number}::/64")])
         firewall.block([block(f"203.0.{number}.2", action=Action.LOG, log_prefix=f"{number} ")])
         firewall.whitelist([WhitelistItem(parse_network(f"203.0.{number}.3"))])
@@ -38,7 +38,7 @@ def test_ten_writers_at_once_lose_nothing_and_double_no_jump(lab, block):
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(30)
+        writer.join(60)
 
     assert [writer.exitcode for writer in writers] == [0] * 10
     firewall = lab.firewall()
@@ -66,7 +66,7 @@ def test_a_writer_that_was_killed_blocks_nobody(lab, block):
                     firewall.block([block(ATTACKER), block("2001:db8:a::7")])
             finally:
                 os._exit(1)
-        lab.wait_until(lambda: lab.run_directory.exists() and lab.sets().strip(), seconds=5)
+        lab.wait_until(lambda: lab.run_directory.exists() and lab.sets().strip())
         time.sleep(pause)  # another moment of its work each time
         os.kill(writer, signal.SIGKILL)
         os.waitpid(writer, 0)
@@ -171,7 +171,7 @@ def test_a_user_without_privileges_is_told_what_to_do(lab, block, prepared):
 
     process = FORK.Process(target=attempt)
     process.start()
-    process.join(20)
+    process.join(60)
 
     assert process.exitcode == 0
     for _dry_run in (False, True):

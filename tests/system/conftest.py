@@ -73,7 +73,7 @@ class Network:
         family = socket.AF_INET6 if six else socket.AF_INET
         target = (HOST6 if six else HOST, 4444)
         receiver = self._receivers[family]
-        receiver.settimeout(3.0)
+        receiver.settimeout(20.0)
         self._serial += 1
         for address in (source, CONTROL6 if six else CONTROL):
             with self.peer.socket(address) as sender:
@@ -172,7 +172,7 @@ class Watcher:
         if wait:
             self.hear("READY=1")
 
-    def hear(self, state: str, *, seconds: float = 10.0) -> None:
+    def hear(self, state: str, *, seconds: float = 30.0) -> None:
         """Wait until the watcher has notified its manager of that state."""
         deadline = time.monotonic() + seconds
         while True:
@@ -194,11 +194,11 @@ class Watcher:
         self.hear("RELOADING=1")
         self.hear("READY=1")
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, *, seconds: float = 5.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, *, seconds: float = 30.0) -> int:
         self.send(number)
         return self.wait(seconds)
 
-    def wait(self, seconds: float = 5.0) -> int:
+    def wait(self, seconds: float = 30.0) -> int:
         assert self.process is not None
         code = self.process.wait(seconds)
         self._notifications.setblocking(False)

@@ -14,7 +14,7 @@ import pytest
 from ..namespace import wait_until
 from .conftest import RULES, Watcher, alert
 
-SHORT = RULES.replace("duration: 30m", "duration: 2s")
+SHORT = RULES.replace("duration: 30m", "duration: 4s")
 
 
 def ends(watcher: Watcher) -> list[tuple[str, str]]:
@@ -34,7 +34,7 @@ def one_block(watcher: Watcher, rules: str = RULES) -> None:
 def test_what_ended_while_the_watcher_was_down_has_expired(watcher: Watcher, number: signal.Signals) -> None:
     one_block(watcher, SHORT)
     if number is signal.SIGKILL:
-        wait_until(lambda: (watcher.state / "in_force").exists(), seconds=10)
+        wait_until(lambda: (watcher.state / "in_force").exists())
         watcher.write(alert("198.51.100.8"))  # known from the journal only
         wait_until(lambda: len(watcher.lines("alerts.json")) >= 2)
     watcher.stop(number)
@@ -61,16 +61,17 @@ def test_what_ended_while_the_watcher_was_down_has_expired(watcher: Watcher, num
 def test_a_lifted_block_is_journaled_and_does_not_expire(
     watcher: Watcher, command: list[str], reason: str, running: bool
 ) -> None:
-    one_block(watcher, RULES.replace("duration: 30m", "duration: 4s" if running else "duration: 30s"))
+    past_its_end = running and command[0] == "unblock"
+    one_block(watcher, SHORT if past_its_end else RULES)
     if not running:
         watcher.stop()
     assert watcher.command(*command).returncode == 0
     if not running:
         watcher.start()
-    wait_until(lambda: watcher.lines("blocks.log", "UNBLOCKED"), seconds=2.5 if running else 20)
+    wait_until(lambda: len(watcher.decisions()) == 2)
     assert [(each["action"], each["reason"]) for each in watcher.decisions()][1:] == [("unblock", reason)]
-    if running and command[0] == "unblock":
-        time.sleep(3.2)  # past its old end
+    if past_its_end:
+        time.sleep(4.2)
     assert ends(watcher) == [("BLOCKED", "198.51.100.7"), ("UNBLOCKED", "198.51.100.7")]
     wait_until(lambda: watcher.counters()["ngfw_blocks_removed_total"] == 1)
     assert watcher.counters()["ngfw_blocks_expired_total"] == 0
@@ -85,21 +86,21 @@ def test_a_block_lifted_with_ipset_does_not_expire(watcher: Watcher) -> None:
 
 def test_a_block_that_somebody_prolonged_expires_at_its_new_end(watcher: Watcher) -> None:
     one_block(watcher, SHORT)
-    assert watcher.command("block", "--duration", "4s", "198.51.100.7").returncode == 0
-    wait_until(lambda: ends(watcher) == [("BLOCKED", "198.51.100.7"), ("EXPIRED", "198.51.100.7")], seconds=7)
+    assert watcher.command("block", "--duration", "8s", "198.51.100.7").returncode == 0
+    wait_until(lambda: ends(watcher) == [("BLOCKED", "198.51.100.7"), ("EXPIRED", "198.51.100.7")])
     expired: dict[str, Any] = watcher.decisions()[-1]
-    assert expired["duration"] == 4
+    assert expired["duration"] == 8
 
 
 @pytest.mark.parametrize("who", ["watcher", "command"])
-def test_changed_sets_are_saved_within_ten_seconds(watcher: Watcher, who: str) -> None:
+def test_changed_sets_are_saved(watcher: Watcher, who: str) -> None:
     watcher.start()
     sets = watcher.state / "sets"
     if who == "watcher":
         watcher.write(alert("203.0.113.5"))
     else:
         assert watcher.command("block", "203.0.113.5").returncode == 0
-    wait_until(lambda: sets.exists() and "203.0.113.5" in sets.read_text(), seconds=10)
+    wait_until(lambda: sets.exists() and "203.0.113.5" in sets.read_text())
     wait_until(lambda: not zombies(watcher))
     assert not list(watcher.state.glob("sets.*"))
 

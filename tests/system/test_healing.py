@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ..namespace import wait_until
+from ..namespace import shared, wait_until
 from .conftest import Watcher, alert
 
 PROGRAMS = [f"{family}{purpose}" for family in ("iptables", "ip6tables") for purpose in ("", "-save", "-restore")]
@@ -79,16 +79,21 @@ def test_a_flushed_ruleset_is_healed_within_two_seconds(blocking: Watcher) -> No
 
 
 def heals_after(blocking: Watcher, commands: list[str]) -> None:
-    start = time.monotonic()
     run(blocking, *commands)
-    wait_until(lambda: blocking.lines("daemon.log", "as they should be again"), seconds=2)
-    print(f"healed after {time.monotonic() - start:.2f} s")
-    assert not blocking.network.passes("198.51.100.7")
-    assert time.monotonic() - start < 2
-    wait_until(lambda: blocking.counters()["ngfw_heals_total"] == 1)
-    first = blocking.network.host.run("iptables", "-S", "INPUT").stdout.splitlines()[1]
-    assert first == "-A INPUT -j NGFW"
+    start = time.monotonic()
+    wait_until(lambda: comes_first(blocking) and not blocking.network.passes("198.51.100.7"))
+    took = time.monotonic() - start
+    print(f"healed after {took:.2f} s")
+    assert took < shared(2)
+    wait_until(lambda: blocking.lines("daemon.log", "as they should be again"))
+    # What needs several commands may be healed after each of them.
+    wait_until(lambda: 1 <= blocking.counters()["ngfw_heals_total"] <= len(commands))
     assert blocking.blocked() == {"198.51.100.7"}
+
+
+def comes_first(blocking: Watcher) -> bool:
+    """Whether our jump is the first rule."""
+    return blocking.network.host.run("iptables", "-S", "INPUT").stdout.splitlines()[1:2] == ["-A INPUT -j NGFW"]
 
 
 @pytest.mark.feature("C10")
@@ -96,12 +101,11 @@ def test_a_tool_that_insists_is_not_fought_with(blocking: Watcher) -> None:
     start = time.monotonic()
     inserted = 0
     while time.monotonic() - start < 4.5:
-        rules = blocking.network.host.run("iptables", "-S", "INPUT").stdout.splitlines()
-        if rules[1] == "-A INPUT -j NGFW":
+        if comes_first(blocking):
             run(blocking, "iptables -I INPUT -s 192.0.2.98 -j ACCEPT")
             inserted += 1
         time.sleep(0.01)
-    assert 3 <= inserted <= 6
+    assert 2 <= inserted <= 6
     wait_until(lambda: blocking.counters()["ngfw_heals_total"] == inserted)
     assert not blocking.network.passes("198.51.100.7")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ..namespace import wait_until
+from ..namespace import shared, wait_until
 from .conftest import FILES, HOST, RULES, Network, Watcher, alert
 
 
@@ -92,7 +92,7 @@ def test_a_signal_ends_it_cleanly_within_two_seconds(watcher: Watcher, number: s
     wait_until(lambda: watcher.lines("alerts.json"))
     start = time.monotonic()
     assert watcher.stop(number) == 0
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < shared(2)
     assert "Traceback" not in watcher.output()
     assert not watcher.network.passes("198.51.100.1")
     done = watcher.command("status")
@@ -107,7 +107,7 @@ def test_a_backlog_delays_no_signal(watcher: Watcher) -> None:
     watcher.start()
     start = time.monotonic()
     assert watcher.stop() == 0
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < shared(2)
 
 
 @pytest.mark.feature("D3")
@@ -181,7 +181,7 @@ def test_no_packet_passes_while_it_comes_and_goes(watcher: Watcher) -> None:
         watcher.start(within=within)
         watcher.write(*(alert(f"198.18.{number // 250}.{number % 250}") for number in range(10_000)))
         watcher.write(alert("198.51.100.1"))
-        wait_until(lambda: watcher.lines("blocks.log", "198.51.100.1 "), seconds=10)
+        wait_until(lambda: watcher.lines("blocks.log", "198.51.100.1 "))
         slowest = 0.0
         with stream_of_packets(watcher.network, "198.51.100.1") as counts:
             for round_, number in enumerate((signal.SIGTERM, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL)):
@@ -194,7 +194,7 @@ def test_no_packet_passes_while_it_comes_and_goes(watcher: Watcher) -> None:
         print(f"{counts[0]} packets, ready after {slowest:.2f} s at the latest")
         assert counts[0] > 200
         assert counts[1] == 0
-        assert slowest < 3
+        assert slowest < shared(3)
         assert len(watcher.blocked()) == 10_001
         watcher.stop()
 
@@ -275,7 +275,7 @@ def test_a_start_waits_for_no_heavy_library() -> None:
 def test_idle_it_does_not_wake(watcher: Watcher) -> None:
     watcher.start()
     watcher.write(alert("198.51.100.1"))
-    wait_until(lambda: watcher.lines("alerts.json"))
+    wait_until(lambda: (watcher.state / "in_force").exists())  # the last file that saving writes
     assert watcher.process is not None
     status = Path(f"/proc/{watcher.process.pid}/status")
 
@@ -283,7 +283,7 @@ def test_idle_it_does_not_wake(watcher: Watcher) -> None:
         return sum(int(line.split()[1]) for line in status.read_text().splitlines() if "ctxt_switches" in line)
 
     seen = [-1, -2]
-    wait_until(lambda: (time.sleep(0.5), seen.append(switches()), seen[-1] == seen[-2])[2], seconds=10)
+    wait_until(lambda: (time.sleep(0.5), seen.append(switches()), seen[-1] == seen[-2])[2])
     time.sleep(2)  # what is watched here is that nothing happens in that time
     assert switches() == seen[-1]
 

@@ -57,7 +57,7 @@ def test_replay_of_real_attacks_decides_as_the_live_watcher_did(watcher: Watcher
             watcher.write(*lines[:size])
             lines = lines[size:]
     watcher.write(alert("203.0.113.200", 99))
-    wait_until(lambda: any(each["sid"] == 99 for each in watcher.decisions()), seconds=10)
+    wait_until(lambda: any(each["sid"] == 99 for each in watcher.decisions()))
 
     lived = watcher.decisions()
     done = watcher.command("replay", "--json", str(watcher.log))
