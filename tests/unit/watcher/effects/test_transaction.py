@@ -61,6 +61,7 @@ class Setup:
         self.said: list[str] = []
         self.steps: list[str] = []
         self.entries: list[Entry] = []
+        self.lifted: dict[str, Lines] = {}
         self.now = NOW
         self.after: Callable[[str], None] = self.steps.append
         self.restart()
@@ -78,6 +79,7 @@ class Setup:
             self.kernel.block,
             clock=lambda: self.now,
             on_entries=self.entries.extend,
+            lifted=lambda block: self.lifted.pop(str(block.network), None),
             after=lambda step: self.after(step),
         )
 
@@ -284,6 +286,18 @@ def test_an_entry_that_somebody_lifted_is_a_new_block(setup: Setup) -> None:
     assert setup.kernel.given == [[A, B]]
     assert setup.journaled() == [("block", A, "RULE High")]
     assert [line.split()[2:4] for line in setup.lines(BLOCKS_LOG)] == [["BLOCKED", A]]
+
+
+@pytest.mark.parametrize("known", ["in force", "gone"])
+def test_the_end_of_what_somebody_lifted_is_told_before_the_new_block(setup: Setup, known: str) -> None:
+    """Whether the watcher still took it for being in force, or had seen that it was gone."""
+    setup.kernel.held = {B}
+    lines = Lines("", json.dumps({"action": "unblock", "ip": A, "reason": "by hand"}) + "\n")
+    setup.lifted = {A: lines, B: lines}
+    gone = known == "gone"
+    repeats = [decision(B, Outcome.ACTIVE)] if gone else [decision(A, Outcome.ACTIVE), decision(B, Outcome.ACTIVE)]
+    setup.run(batch(*[decision(A)][:gone], repeats=tuple(repeats)))
+    assert setup.journaled() == [("unblock", A, "by hand"), ("block", A, "RULE High")]
 
 
 def test_an_entry_hit_again_and_extended_in_one_batch_was_not_lifted(setup: Setup) -> None:

@@ -103,6 +103,16 @@ def test_a_block_that_was_lifted_unseen_does_not_expire(setup: Setup) -> None:
     assert (setup.metrics.blocks_removed, setup.metrics.blocks_expired) == (1, 0)
 
 
+def test_the_end_of_a_block_that_turns_out_to_be_gone_is_told_once(setup: Setup) -> None:
+    setup.block(entry(A), entry(B, NOW + 5))
+    setup.now = NOW + 6
+    lines = setup.endings.unseen(entry(A).block)
+    assert lines is not None
+    assert json.loads(lines.record)["action"] == "unblock"
+    assert setup.endings.unseen(entry(A).block) is None
+    assert setup.endings.unseen(entry(B).block) is None, "it has expired, which is told elsewhere"
+
+
 def test_what_others_lift_prolong_or_take_over(setup: Setup) -> None:
     setup.block(entry(A), entry(B), entry("203.0.113.3"), entry("203.0.113.4", NOW + 0.5))
     setup.kernel.allowed.add(parse_network(A))

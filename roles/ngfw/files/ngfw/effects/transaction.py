@@ -61,6 +61,7 @@ class Accepted:
 
     def __init__(self) -> None:
         self.new: dict[tuple[Any, ...], Entry] = {}
+        self.made: set[tuple[Any, ...]] = set()  # of the new ones those that were not extended
         self.all: set[tuple[Any, ...]] = set()
         self.reasons: dict[str, str] = {}
 
@@ -68,6 +69,7 @@ class Accepted:
         for entry in (*result.blocked, *result.extended):
             self.new[entry.block[:3]] = entry
             self.all.add(entry.block[:3])
+        self.made.update(entry.block[:3] for entry in result.blocked)
         self.all.update(block[:3] for block in result.already)
         self.reasons.update((refusal.address, refusal.reason) for refusal in result.refused)
 
@@ -266,6 +268,8 @@ class Transaction:
         for item, decision in zip(intent.items, batch.decisions):
             refusal = None if item.block is None else accepted.refusal(item.block)
             if refusal is None:
+                if item.block is not None and item.block[:3] in accepted.made:
+                    items += self._ended(item.block)
                 self._succeeded(decision, now)
                 items.append(item)
                 continue
@@ -280,9 +284,7 @@ class Transaction:
             key = None if decision.block is None else decision.block[:3]
             if decision.block is not None and key in accepted.new and key not in decided:
                 # Somebody had lifted it with a tool that tells nobody: it is a new block.
-                lifted = self._lifted(decision.block)
-                if lifted is not None:
-                    items.append(Item(None, lifted))
+                items += self._ended(decision.block)
                 again = decision._replace(outcome=Outcome.NEW)
                 lines = decision_lines(again, now=now, stamp=local_time(now), dry_run=self._dry_run)
                 items.append(Item(decision.block, lines))
@@ -292,6 +294,11 @@ class Transaction:
         agreed = replace(intent, items=items, settled=True)
         self._announce(agreed)
         return agreed
+
+    def _ended(self, block: Block) -> list[Item]:
+        """What tells of the block that stood in the place of one just made, if somebody had lifted it unseen."""
+        lines = self._lifted(block)
+        return [] if lines is None else [Item(None, lines)]
 
     def _succeeded(self, decision: Decision, now: float) -> None:
         metrics = self._metrics

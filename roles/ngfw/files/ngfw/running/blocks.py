@@ -73,7 +73,7 @@ class Blocks:
         self._saver.changed()
 
     def unseen(self, block: Block) -> Lines | None:
-        """The lines for the end of a block that somebody lifted unseen; None if it was not known."""
+        """The lines for the end of a block that somebody lifted unseen; None if it is not known, or has expired."""
         return self._endings.unseen(block)
 
     def arm(self) -> None:

@@ -139,9 +139,12 @@ class Endings:
         self._tell([], known, reason, forgiven=forgiven)
 
     def unseen(self, block: Block) -> Lines | None:
-        """The lines for the end of a block that turned out to have been lifted; None if it was not known."""
-        entry = self._blocks.take(block)
-        return None if entry is None else self._unblocked(entry)
+        """The lines for the end of a block that turned out to be lifted; None if it is not known, or has expired."""
+        entry = self._blocks.get(block)
+        if entry is None or _over(entry, self._clock()):
+            return None
+        self._blocks.take(block)
+        return self._unblocked(entry)
 
     def _unblocked(self, entry: Entry, reason: str | None = None) -> Lines:
         """The lines of a block that was lifted."""
