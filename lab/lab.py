@@ -312,9 +312,12 @@ class Lab:
             script = f"echo nameserver {plan['resolver']} >/etc/resolv.conf && chmod 644 /etc/resolv.conf"
             self.exec(host, ["sh", "-c", script])
 
-    def reboot(self, host: str) -> None:
-        """A restart of the whole container: a new, empty network namespace, as after a real boot."""
-        podman("restart", "--time=30", f"{self.prefix}-{host}")
+    def reboot(self, host: str, *, power_cut: bool = False) -> None:
+        """A restart of the whole container: a new, empty network namespace, as after a real boot.
+
+        With a power cut nothing in it gets the time to end in order.
+        """
+        podman("restart", f"--time={0 if power_cut else 30}", f"{self.prefix}-{host}")
         self.wire(host)
 
     def _write_ssh(self, hosts: list[str]) -> None:
@@ -464,6 +467,7 @@ def main() -> int:
     execute.add_argument("host")
     execute.add_argument("argv", nargs=argparse.REMAINDER)
     reboot = commands.add_parser("reboot", help="restart a host with an empty network namespace")
+    reboot.add_argument("--power-cut", action="store_true", help="kill it, without an orderly end")
     reboot.add_argument("host")
     for step, what in (("pause", "freeze a host, which then answers nobody"), ("unpause", "let it go on")):
         commands.add_parser(step, help=what).add_argument("host")
@@ -480,7 +484,7 @@ def main() -> int:
             argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
             return subprocess.call(lab.exec_argv(arguments.host, argv))
         elif arguments.command == "reboot":
-            lab.reboot(arguments.host)
+            lab.reboot(arguments.host, power_cut=arguments.power_cut)
         elif arguments.command in ("pause", "unpause"):
             podman(arguments.command, f"{lab.prefix}-{arguments.host}")
         else:
