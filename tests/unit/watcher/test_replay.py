@@ -17,7 +17,7 @@ from ngfw.events.tail import Chunk
 from ngfw.firewall.address import NetworkSet, parse_host, parse_network
 from ngfw.replay import MAX_LINE, Summary, chunks, replay, summary_lines, to_json, to_text
 from ngfw.rules.load import load_rules, parse_rules
-from ngfw.settings.config import Config
+from ngfw.settings.config import Config, Escalation
 
 RULES = b"""
 rules:
@@ -220,3 +220,12 @@ def test_fast_log_of_the_corpus_agrees_with_eve_on_who_is_blocked() -> None:
         guessed = {decision.ip for decision in decisions if decision.action != "skip"}
         known = {decision.ip for decision in wanted if decision.ip}
         assert guessed <= known
+
+
+@pytest.mark.feature("D5", "F8")
+def test_an_offender_that_comes_back_is_blocked_for_longer_wherever_the_file_is_cut(log: Path) -> None:
+    config = replace(Config.default(), escalation=Escalation(factor=2, max=86_400, memory=2000))
+    brief = RULES.replace(b"30m", b"10s")
+    log.write_bytes(alert(0) + alert(11) + alert(32) + alert(2600))
+    decisions, _summary = run([log], config, brief)
+    assert [decision.duration for decision in decisions] == [10, 20, 40, 10]

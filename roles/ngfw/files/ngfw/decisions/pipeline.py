@@ -258,7 +258,7 @@ class Pipeline:
                 self._view.repeat(block)
                 batch.repeats.append(decision)
         elif block is not None:
-            self._view.put(block, now)
+            self._view.put(block, now, offence=decision.offence)
             batch.decisions.append(decision)
 
     def _skip(self, decision: Decision, batch: Batch, now: float) -> None:

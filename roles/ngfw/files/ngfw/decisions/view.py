@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from ..firewall.address import Network
@@ -34,6 +35,7 @@ class View:
         self._ask, self._history, self._memory = ask, history, memory
         self.high_alert = high_alert
         self._fresh: dict[_Key, Entry] = {}
+        self._offences: defaultdict[_Key, list[float]] = defaultdict(list)  # a recorded hour may be one batch
         self._before: dict[_Key, Entry | None] = {}
         self._guards: dict[Network, Guard | None] = {}
         self._repeated: set[_Key] = set()
@@ -43,6 +45,7 @@ class View:
     def look(self) -> None:
         """A batch begins."""
         self._fresh.clear()
+        self._offences.clear()
         self._before.clear()
         self._guards.clear()
         self._repeated.clear()
@@ -65,7 +68,10 @@ class View:
         return entry
 
     def earlier(self, block: Block, now: float) -> int:
-        return 0 if self._history is None else self._history.earlier(block, now - self._memory)
+        if self._history is None:
+            return 0
+        since = now - self._memory
+        return self._history.earlier(block, since) + sum(at > since for at in self._offences.get(block[:3], ()))
 
     def verdicts(self, address: Network, hung: Hung) -> Iterable[Verdict]:
         if self._ask is None:
@@ -80,10 +86,12 @@ class View:
         """What was asked since the batch began and may be answered later."""
         return self._lookups
 
-    def put(self, block: Block, now: float) -> None:
-        """The batch puts this block in force from `now` on."""
+    def put(self, block: Block, now: float, *, offence: bool) -> None:
+        """The batch puts this block in force from `now` on; the history learns of an offence after the batch."""
         end = now + block.duration if block.duration else None
         self._fresh[block[:3]] = Entry(block, Origin.WATCHER, now, end)
+        if offence:
+            self._offences[block[:3]].append(now)
 
     def is_repeated(self, block: Block) -> bool:
         key = block[:3]
