@@ -46,6 +46,20 @@ rules:
       - {type: iptables_log, config: {prefix: "SEEN: ", duration: 10m}}
       - {type: iptables_block, config: {target: destination, duration: 10m}}
 """
+LOGGED = """
+rules:
+  - name: Long
+    type: alert
+    expression: alert.severity == 1
+    actions:
+      - {type: iptables_log, config: {prefix: "LONG: ", duration: 1h}}
+  - name: Short
+    type: alert
+    expression: alert.severity == 2
+    actions:
+      - {type: iptables_log, config: {prefix: "SHORT: ", duration: 10m}}
+      - {type: iptables_block, config: {duration: 10m}}
+"""
 
 
 @pytest.mark.feature("A1", "D1")
@@ -142,6 +156,26 @@ def test_the_hosts_own_addresses_and_its_gateway_are_never_blocked(watcher: Watc
         "outbound",
         "protected",
     }
+
+
+@pytest.mark.feature("F8", "C6", "D5")
+def test_a_shorter_action_with_another_prefix_is_only_counted(watcher: Watcher) -> None:
+    watcher.rules.write_text(LOGGED)
+    watcher.start()
+    medium = {"gid": 1, "signature_id": 2, "signature": "x", "severity": 2}
+    watcher.write(alert("198.51.100.7"))
+    wait_until(lambda: len(watcher.decisions()) == 1)
+    watcher.write(alert("198.51.100.7", alert=medium))
+    wait_until(lambda: watcher.lines("blocks.log"))
+    watcher.write(alert("198.51.100.7"), alert("198.51.100.8"))
+    wait_until(lambda: len(watcher.decisions()) >= 3)
+    assert [(each["action"], each["rule"], each["duration"]) for each in watcher.decisions()] == [
+        ("log", "Long", 3600),
+        ("block", "Short", 600),
+        ("log", "Long", 3600),
+    ]
+    prefixes = {block["log_prefix"] for block in watcher.blocks() if block["action"] == "log"}
+    assert prefixes == {"LONG: "}
 
 
 @pytest.mark.feature("F5", "C6")

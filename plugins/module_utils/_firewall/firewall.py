@@ -117,11 +117,16 @@ class Firewall:
         self._looking, self._looked = True, None
 
     def standing(self, block: Block) -> Entry | None:
-        """The entry of that network, action, direction (and rate or prefix) in force now."""
-        state = self._now()
+        """The entry of that network, action and direction in force now, whatever its rate or prefix."""
+        state, now = self._now(), self._clock()
         spec = block_set(self._chain, block)
         self._kernel.read(state, (spec.name,))
-        held = state.held(spec.name, block.network, self._clock())
+        held = state.held(spec.name, block.network, now)
+        if held is None and spec.label:
+            self._read_for(state, (block,))
+            for other in state.sets.values():
+                if held is None and spec.is_like(other):
+                    spec, held = other, state.held(other.name, block.network, now)
         return None if held is None else as_entry(spec, block.network, held)
 
     def holds(self, block: Block) -> bool:

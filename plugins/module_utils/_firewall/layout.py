@@ -58,6 +58,10 @@ class SetSpec(NamedTuple):
     direction: Direction = Direction.SOURCE
     label: str = ""
 
+    def is_like(self, other: SetSpec) -> bool:
+        """Whether the two differ in nothing but what the label tells."""
+        return self[1:5] == other[1:5]
+
 
 def valid_chain(name: str) -> str:
     """`name` if a chain may be called so; raises InvalidInput."""

@@ -378,8 +378,7 @@ class Planner:
         if not spec.label:
             return None
         for other in self.state.sets.values():
-            alike = other.action is spec.action and other.direction is spec.direction and other.family == spec.family
-            if alike and other.role is Role.BLOCK and other.name != spec.name:
+            if other.is_like(spec) and other.name != spec.name:
                 held = self.state.held(other.name, network, self.now)
                 if held is not None:
                     return other, held

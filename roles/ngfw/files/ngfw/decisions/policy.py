@@ -193,8 +193,11 @@ def _in_force(entry: Entry | None, now: float) -> Entry | None:
 
 
 def _again(rule: Rule, block: Block, standing: Entry) -> Block | None:
-    """What to put back if somebody has lifted the entry unseen. Where reputation counts, it was asked before."""
-    if rule.intel == "skip":
+    """What to put back if somebody has lifted the entry unseen. Where reputation counts, it was asked before.
+
+    An entry with another rate or prefix stays as it is: it lasts at least as long as this block would.
+    """
+    if rule.intel == "skip" and block.parameters == standing.block.parameters:
         return block
     return None if is_provisional(standing.block) else standing.block
 
