@@ -48,7 +48,7 @@ def test_further_signatures_are_counted_and_bounded(tmp_path: Path, monkeypatch:
     (tmp_path / "alerts.json").write_text("".join(map(decision, range(5))))
     found = alerts(tmp_path, ADDRESS)
     assert [(item["sid"], item["count"], item["msg"]) for item in found] == [
-        (2, 3, 'a \\"quoted\\" one'),
+        (2, 3, 'a "quoted" one'),
         (1, 1, "first"),
         (None, 1, ""),
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from ngfw.effects.journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, DAEMON_LOG, MAX_HELD_BYTES, Journal, missing
-from ngfw.effects.wording import decision_lines, quoted, text_line
+from ngfw.effects.wording import decision_lines, quoted, text_line, unquoted
 
 from .conftest import decision
 
@@ -53,6 +53,7 @@ def test_no_message_forges_a_line(journal: Journal, tmp_path: Path, message: str
     text = lines.text.rstrip("\n")
     assert text.endswith(f'MSG="{quoted(message)}"')
     assert re.search(r'(?<!\\)(\\\\)*"', quoted(message)) is None  # every quote inside is escaped
+    assert unquoted(quoted(message)) == message
     assert text.split(' MSG="')[0].endswith("SID=2000004")
     assert json.loads(lines.record)["msg"] == message
 

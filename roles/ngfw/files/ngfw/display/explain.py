@@ -20,7 +20,7 @@ from typing import Any
 
 from ..decisions import history as past
 from ..effects.journal import ALERT_LOG, ALERTS_JSON
-from ..effects.wording import quoted
+from ..effects.wording import quoted, unquoted
 from ..firewall.address import PRIVATE, Key, Network, parse_network, to_key
 from ..intel import cache
 from ..intel.abuseipdb import NAME as ABUSEIPDB
@@ -117,7 +117,7 @@ def alerts(directory: Path, network: Network) -> list[dict[str, Any]]:
             if len(found) >= MAX_ALERTS:
                 continue
             number = int(sid) if sid.isdigit() else None
-            item = found[sid, msg] = {"sid": number, "msg": msg, "count": 0, "first": _utc(moment), "last": None}
+            item = found[sid, msg] = {"sid": number, "msg": unquoted(msg), "count": 0, "first": _utc(moment)}
         item["count"] += 1
         item["last"] = _utc(moment)
     return sorted(found.values(), key=lambda item: -item["count"])

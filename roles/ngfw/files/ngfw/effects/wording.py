@@ -21,6 +21,8 @@ from ..firewall.entry import Action, Block, Entry
 _text = json.encoder.encode_basestring_ascii
 _UNSAFE = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
 
+_ESCAPED = re.compile(r'\\(?:(["\\])|x([0-9a-f]{2})|u([0-9a-f]{4}))')
+
 
 class Lines(NamedTuple):
     """What one decision adds to blocks.log (may be empty) and to alerts.json."""
@@ -32,6 +34,11 @@ class Lines(NamedTuple):
 def quoted(text: str) -> str:
     """`text` with everything escaped that could end its line, its quotes, or mislead a reader."""
     return _UNSAFE.sub(_escape, text)
+
+
+def unquoted(text: str) -> str:
+    """The text that quoted() made this of."""
+    return _ESCAPED.sub(lambda match: match[1] or chr(int(match[2] or match[3], 16)), text)
 
 
 def _escape(match: re.Match[str]) -> str:
