@@ -81,6 +81,14 @@ def test_bad_usage_is_exit_code_2(argv: list[str], capsys: pytest.CaptureFixture
     assert "usage: ngfw" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("place", range(3))
+def test_the_configuration_may_be_named_anywhere(here: Here, place: int, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["whitelist", "add", "203.0.113.7"]
+    here.write(chain="none of ours")
+    assert main([*argv[:place], "--config", str(here.config), *argv[place:]]) == 2
+    assert f"{here.config}:" in capsys.readouterr().err
+
+
 def test_check_is_content(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(here.directory.rglob("*"))
     assert here.run("check") == 0

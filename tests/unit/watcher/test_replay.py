@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -79,6 +80,17 @@ def test_blocks_end_by_the_events_own_clock(log: Path) -> None:
         ("203.0.113.8", 1801),
     ]
     assert summary.metrics.duplicates_skip == 1
+
+
+def test_a_packed_log_is_unpacked_and_a_damaged_one_is_named(log: Path) -> None:
+    packed = log.with_name("eve.json.1.gz")
+    packed.write_bytes(gzip.compress(alert(0)))
+    decisions, _summary = run([packed])
+    assert [decision.ip for decision in decisions] == ["203.0.113.7"]
+    for damaged in (packed.read_bytes()[:-12], b"\x1f\x8b" + bytes(30), alert(0)):
+        packed.write_bytes(damaged)
+        with pytest.raises(OSError, match=f"cannot be unpacked: .*{packed}"):
+            run([packed])
 
 
 def test_a_json_line_has_the_fields_of_the_contract(log: Path) -> None:

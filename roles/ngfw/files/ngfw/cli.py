@@ -65,11 +65,13 @@ def _complain(problem: object, code: int) -> int:
 
 def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", default=None, metavar="FILE", help=f"the configuration (default: {DEFAULT_CONFIG})")
+    text = f"the configuration (default: {DEFAULT_CONFIG})"
+    common.add_argument("--config", default=argparse.SUPPRESS, metavar="FILE", help=text)
     printing = argparse.ArgumentParser(add_help=False)
     printing.add_argument("--json", action="store_true", help="print JSON")
 
     top = argparse.ArgumentParser(prog="ngfw", description="Turns Suricata's detections into kernel blocks.")
+    top.add_argument("--config", default=None, metavar="FILE", help=text)
     names = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     watch = names.add_parser("watch", parents=[common], help="follow the logs and block (what the service runs)")
@@ -112,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
     unblock = names.add_parser("unblock", parents=[common, printing], help="lift blocks, of whatever rule")
     unblock.add_argument("addresses", nargs="+", metavar="ADDR", help="exactly as it was blocked")
 
-    whitelist = names.add_parser("whitelist", help="what no block may touch")
+    whitelist = names.add_parser("whitelist", parents=[common], help="what no block may touch")
     steps = whitelist.add_subparsers(dest="step", required=True, metavar="add|remove|list")
     add = steps.add_parser("add", parents=[common, printing], help="add addresses; lifts blocks inside them")
     add.add_argument("addresses", nargs="+", metavar="ADDR", help="an address, or a network as ADDRESS/LENGTH")

@@ -7,14 +7,17 @@ protected. Local lists count; a provider is asked if `online` says so, and then 
 
 from __future__ import annotations
 
+import errno
+import gzip
 import json
 import re
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .decisions.decision import Decision, Outcome
 from .decisions.history import History
@@ -121,21 +124,31 @@ def _providers(config: Config, online: bool, report: Callable[[str], None]) -> A
 
 
 def chunks(path: Path, log_format: str = "auto") -> Iterator[Chunk]:
-    """The whole lines of a file in steps of bounded size, an unfinished last line included. Raises OSError."""
-    with path.open("rb") as stream:
-        while data := stream.read(_STEP):
-            data += stream.readline(MAX_LINE + 1)
-            if log_format == "auto":
-                log_format = "eve" if _OBJECT.search(data) else "fast"
-            last = data.rfind(b"\n", 0, len(data) - 1) + 1
-            discarded = len(data) - last > MAX_LINE  # only the line across the step's end can be that long
-            if discarded:
-                rest, data = data[last:], data[:last]
-                while rest and not rest.endswith(b"\n"):
-                    rest = stream.readline(MAX_LINE)
-            elif not data.endswith(b"\n"):
-                data += b"\n"
-            yield Chunk(log_format, str(path), data, int(discarded))
+    """The whole lines of a file in steps of bounded size, an unfinished last line included; `.gz` is unpacked.
+
+    Raises OSError.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            yield from _chunks(stream, path, log_format)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise OSError(errno.EIO, f"cannot be unpacked: {error}", str(path)) from None
+
+
+def _chunks(stream: BinaryIO | gzip.GzipFile, path: Path, log_format: str) -> Iterator[Chunk]:
+    while data := stream.read(_STEP):
+        data += stream.readline(MAX_LINE + 1)
+        if log_format == "auto":
+            log_format = "eve" if _OBJECT.search(data) else "fast"
+        last = data.rfind(b"\n", 0, len(data) - 1) + 1
+        discarded = len(data) - last > MAX_LINE  # only the line across the step's end can be that long
+        if discarded:
+            rest, data = data[last:], data[:last]
+            while rest and not rest.endswith(b"\n"):
+                rest = stream.readline(MAX_LINE)
+        elif not data.endswith(b"\n"):
+            data += b"\n"
+        yield Chunk(log_format, str(path), data, int(discarded))
 
 
 def to_dict(decision: Decision) -> dict[str, Any]:

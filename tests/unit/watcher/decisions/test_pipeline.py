@@ -111,6 +111,18 @@ def outcomes(batch: Batch) -> list[tuple[str, str, str]]:
     return [(decision.outcome.value, decision.action, decision.ip) for decision in batch.decisions]
 
 
+@pytest.mark.feature("E1")
+def test_a_hit_of_a_rule_without_actions_is_a_line_about_its_alert_and_nothing_else() -> None:
+    setup = Setup(RULES[: RULES.index("    actions:")] + "    actions: []\n")
+    batch = setup.feed(alert())
+    assert outcomes(batch) == []
+    (told,) = batch.alerts
+    assert alert_line(told, "2026-11-24 17:00:00") == (
+        '2026-11-24 17:00:00 ALERT 203.0.113.7 (REPUTATION SCORE: -) [RULE High] SID=1 MSG="Something"\n'
+    )
+    assert setup.metrics.rule_hits == {"High": 1}
+
+
 def test_a_line_becomes_a_decision(setup: Setup) -> None:
     batch = setup.feed(alert())
     assert outcomes(batch) == [("new", "block", "203.0.113.7")]

@@ -125,7 +125,7 @@ def test_too_many_requests(
 
 def test_a_server_that_is_not_there(server: Any, abuseipdb: AbuseIPDB, clock: Any) -> None:
     server.close()
-    assert check(abuseipdb, clock) == Result(State.ERROR, None, "connection: refused", sent=False)
+    assert check(abuseipdb, clock) == Result(State.ERROR, None, "connection: refused", sent=False, outage=True)
     nowhere = replace(abuseipdb, url="http://host.invalid/check")
     result = check(nowhere, clock)
     assert result.detail.startswith(("connection: failed", "connection: the proxy"))
@@ -135,7 +135,7 @@ def test_a_server_that_is_not_there(server: Any, abuseipdb: AbuseIPDB, clock: An
 def test_a_server_that_is_silent(server: Any, abuseipdb: AbuseIPDB, clock: Any) -> None:
     server.behave = server.hang
     began = time.monotonic()
-    assert check(abuseipdb, clock) == Result(State.ERROR, None, "timeout: no answer within 0.3 s")
+    assert check(abuseipdb, clock) == Result(State.ERROR, None, "timeout: no answer within 0.3 s", outage=True)
     assert time.monotonic() - began < 5
 
 
@@ -148,7 +148,9 @@ def test_a_server_that_drips(server: Any, abuseipdb: AbuseIPDB, clock: Any, help
 
 def test_a_server_that_hangs_up(server: Any, abuseipdb: AbuseIPDB, clock: Any, helper: Any) -> None:
     server.behave = lambda request: None
-    assert check(abuseipdb, clock) == Result(State.ERROR, None, "connection: closed without an answer", again=True)
+    assert check(abuseipdb, clock) == Result(
+        State.ERROR, None, "connection: closed without an answer", again=True, outage=True
+    )
     whole = helper.http(200, body(abuseConfidenceScore=90))
 
     def cut(_request: Any) -> Any:

@@ -327,6 +327,18 @@ def test_a_provider_that_fails_again_and_again_is_left_alone_for_a_while(
     }
 
 
+def test_answers_that_say_nothing_are_no_reason_to_leave_the_provider_alone(
+    office: Callable[..., Office], server: Any, helper: Any
+) -> None:
+    answers = iter([(422, ""), (404, ""), (200, "x"), (200, "{}"), (200, "<html>"), (200, '{"data": {}}')])
+    server.behave = lambda request: helper.http(*next(answers))
+    here = office(pace=Pace(retry=1000.0, failing=1000.0))
+    for number in range(6):
+        here.state(parse_host(f"198.51.100.{number}"))
+    helper.until(lambda: len([each for each in here.collect() if each.verdicts[-1].state is State.ERROR]) == 6)
+    assert len(server.requests) == 6
+
+
 def test_without_a_key_the_state_is_unknown_and_said_once(
     office: Callable[..., Office], server: Any, abuseipdb: AbuseIPDB, clock: Any
 ) -> None:

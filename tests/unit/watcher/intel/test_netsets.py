@@ -357,6 +357,22 @@ def test_the_upkeep_reads_and_fetches_beside_the_loop(tmp_path: Path, server: An
     assert upkeep.close(1.0)
 
 
+@pytest.mark.feature("B4")
+def test_a_file_that_was_missing_is_looked_for_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, helper: Any
+) -> None:
+    monkeypatch.setattr("ngfw.intel.upkeep.MISSING_SECONDS", 0.05)
+    settings = (Netset("first", str(tmp_path / "first")), Netset("second", str(tmp_path / "second")))
+    write(tmp_path / "first", "9.9.9.9\n")
+    netsets = Netsets(settings, report=lambda text, problem: None)
+    upkeep = Upkeep(netsets, Mailbox(), clock=lambda: 1000.0)
+    upkeep.start()
+    helper.until(lambda: [verdict.state for verdict in netsets.verdicts(BAD)] == [State.CLEAN, State.LIST_MISSING])
+    write(tmp_path / "second", "5.5.5.5\n")
+    helper.until(lambda: [verdict.state for verdict in netsets.verdicts(BAD)] == [State.CLEAN, State.LISTED])
+    assert upkeep.close(1.0)
+
+
 def test_upkeep_ends_in_the_middle_of_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "list"
     path.write_text("".join(f"20.{a}.{b}.0\n" for a in range(100) for b in range(100)))

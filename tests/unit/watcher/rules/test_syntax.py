@@ -137,7 +137,7 @@ def test_errors_name_the_place_and_the_remedy(text: str, offset: int, words: str
         ("+".join(["a"] * 100), "arithmetical operators"),
         (" or ".join(["a"] * 1100), "longer|parts"),
         ("[" + ",".join(["1"] * 1500) + "]", "more than 1000 parts"),
-        ("a" * 5000, "longer than"),
+        ("a" * 17_000, "longer than"),
     ],
 )
 def test_size_is_limited(text: str, words: str) -> None:

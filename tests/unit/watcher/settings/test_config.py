@@ -64,7 +64,7 @@ def test_an_empty_file_is_all_defaults(text: str) -> None:
 
 
 def test_an_absent_file_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"ngfw\.yml: there is no such file; create it"):
+    with pytest.raises(ConfigError, match=r"ngfw\.yml:1: there is no such file; create it"):
         config.load(tmp_path / "ngfw.yml")
 
 

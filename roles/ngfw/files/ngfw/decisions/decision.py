@@ -108,6 +108,14 @@ def skipped(
     return decided(hit, action, address, reason, None, Outcome.SKIPPED, judgement)
 
 
+def noted(hit: Hit, address: Network | None) -> Decision:
+    """A hit of a rule without actions: nothing but a line about its alert."""
+    sid, message = signature(hit.record)
+    ip, reason = "" if address is None else str(address), f"RULE {hit.rule.name}"
+    what = ("source", hit.rule.name, reason, None, sid, message, None, ())
+    return Decision(hit.time, "skip", ip, *what, Outcome.SKIPPED, None, hit.record)
+
+
 def counted(hit: Hit, action: RuleAction, network: Network, reason: str, again: Block | None) -> Decision:
     """A hit on what is blocked already; `again` is put back if somebody has lifted the entry unseen."""
     return decided(hit, action, network, reason, again, Outcome.ACTIVE)

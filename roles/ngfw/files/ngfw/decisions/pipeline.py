@@ -22,7 +22,7 @@ from ..rules.engine import Engine, Hit
 from ..rules.load import RuleSet
 from ..settings.config import Config
 from .cases import Hung, decode
-from .decision import Decision, Lift, Outcome, skipped
+from .decision import Decision, Lift, Outcome, noted, skipped
 from .history import History
 from .policy import Enforcer, Terms, decide, reconsider, widened
 from .surge import Surges
@@ -233,6 +233,8 @@ class Pipeline:
                     decision = self._limited(decision, hung, moment)
                 self._file(decision, batch, moment)
                 first = first or decision
+            if not hit.rule.actions:
+                first = first or noted(hit, resolution.address)
         if first is not None and event.type == "alert":
             batch.alerts.append(first)
 

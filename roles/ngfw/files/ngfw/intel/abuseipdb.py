@@ -40,6 +40,7 @@ class Result(NamedTuple):
 
     `pause`: no address needs to be asked for these seconds. `sent`: it counts as used. `again`: the server closed a
     connection that was kept open, probably before it saw the request: one more try is safe (RFC 9110, 9.2.2).
+    `outage`: the next address would probably fare no better.
     """
 
     state: State
@@ -48,6 +49,7 @@ class Result(NamedTuple):
     pause: float = 0.0
     sent: bool = True
     again: bool = False
+    outage: bool = False
 
 
 class Client:
@@ -74,7 +76,7 @@ class Client:
             )
             return self._understand(reply, address)
         except WebError as error:
-            return Result(State.ERROR, None, str(error), sent=error.sent, again=error.stale)
+            return Result(State.ERROR, None, str(error), sent=error.sent, again=error.stale, outage=True)
         except Exception as error:  # whatever a library does with what a server sends, the thread goes on
             return Result(State.ERROR, None, f"an error of this program, {type(error).__name__}")
 
@@ -94,7 +96,8 @@ class Client:
             detail = f"{describe_status(status)}: the key in {self._settings.key_file} was not accepted"
             return Result(State.ERROR, None, detail, _BAD_KEY_PAUSE)
         if status != HTTPStatus.OK:
-            return Result(State.ERROR, None, describe_status(status))
+            outage = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            return Result(State.ERROR, None, describe_status(status), outage=outage)
         return _score(reply.body, address)
 
 

@@ -36,7 +36,7 @@ class Gate:
     def __init__(
         self, settings: AbuseIPDB, store: Store, *, say: Callable[[str], None], failures: int, rest: float
     ) -> None:
-        """After `failures` errors in a row nobody is asked for `rest` seconds. `say` is told what is for the log."""
+        """After `failures` outages in a row nobody is asked for `rest` seconds. `say` is told what is for the log."""
         self._settings, self._store, self._say = settings, store, say
         self._enough_failures, self._rest = failures, rest
         self._budget = Budget(settings.per_minute, settings.per_day)
@@ -102,7 +102,7 @@ class Gate:
         self._failures = 0
 
     def failed(self, detail: str, now: float) -> None:
-        """A request came to an error; after some in a row the provider is left alone for a while."""
+        """The provider did not work; after some times in a row it is left alone for a while."""
         self._failures += 1
         if self._failures >= self._enough_failures:
             detail = f"{self._failures} requests in a row failed, the last: {detail}"

@@ -38,7 +38,7 @@ class Pace(NamedTuple):
     retry_most: float = _HOUR
     attempts: int = 8
     keep: float = 2 * 86400.0  # so that every lookup sees a new day's budget
-    failures: int = 3  # so many errors in a row, and nobody is asked for `failing`
+    failures: int = 3  # so many outages in a row, and nobody is asked for `failing`
     failing: float = 15.0
     most_open: int = 10_000
     most_results: int = 20_000
@@ -275,7 +275,7 @@ class Lookups:
         self._gate.hanging += 1
         self._client, self._warm = Client(self._settings, clock=self._clock), False
         detail = f"timeout: not done within {longest(self._settings):g} s"
-        self._conclude(request, Result(State.ERROR, None, detail))
+        self._conclude(request, Result(State.ERROR, None, detail, outage=True))
 
     def _replied(self, reply: _Reply) -> None:
         request = self._request
@@ -319,7 +319,7 @@ class Lookups:
             self._tell(lookup, verdict)
         if result.pause:
             self._gate.close(result, now)
-        else:
+        elif result.outage:
             self._gate.failed(result.detail, now)
 
     def _remember(self, address: Network, known: Known) -> None:

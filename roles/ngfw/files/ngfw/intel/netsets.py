@@ -124,7 +124,7 @@ class ListFile:
         text = f"netset {self.settings.name}: {ranges.entries} entries"
         if ranges.refusals:
             first = ranges.refused[0]
-            text += f"; {ranges.refusals} lines left out, the first: {first.entry} ({first.reason})"
+            text += f"; {ranges.refusals} lines left out, the first: {first.entry} ({first.reason.partition(';')[0]})"
         report(text, False)
 
     def _failed(self, text: str, report: Report) -> None:
@@ -175,6 +175,10 @@ class Netsets:
         for each in self._lists:
             if each.changed():
                 each.load(now, self._report, breathe)
+
+    def any_missing(self) -> bool:
+        """Whether the file of some list is not there."""
+        return any(not each.path.exists() for each in self._lists)
 
     def due(self, now: float) -> float | None:
         """Seconds until the next list is to be fetched."""

@@ -18,8 +18,9 @@ from .netsets import Job, ListFile, Netsets
 from .ranges import Ranges
 from .web import Web
 
-LOOK_SECONDS = 30.0
-"""A change is noticed after this time at the latest, also where nobody says look()."""
+LOOK_SECONDS, MISSING_SECONDS = 30.0, 3.0
+"""A change is noticed after this time at the latest, also where nobody says look(); of a file that is missing nobody
+can say it."""
 
 _BREATH = 0.00005
 _AFTER_ERROR = 1.0
@@ -74,9 +75,10 @@ class Upkeep:
         for which, job in self._netsets.fetches(self._clock()):
             threading.Thread(target=self._fetch, args=(which, job), name="ngfw-fetch", daemon=True).start()
         due = self._netsets.due(self._clock())
+        patience = MISSING_SECONDS if self._netsets.any_missing() else LOOK_SECONDS
         fetched = None
         with suppress(Empty):
-            fetched = self._inbox.get(timeout=LOOK_SECONDS if due is None else min(due, LOOK_SECONDS))
+            fetched = self._inbox.get(timeout=patience if due is None else min(due, patience))
         if fetched is not None:
             self._netsets.fetched(fetched.which, fetched.result, self._clock())
 

@@ -87,11 +87,11 @@ def _files(paths: Iterable[Path], problems: list[Problem]) -> list[Path]:
         try:
             found = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES) if path.is_dir() else [path]
         except OSError as error:
-            problems.append(Problem(str(path), 0, f"cannot be read: {error.strerror}; check its permissions"))
+            problems.append(Problem(str(path), 1, f"cannot be read: {error.strerror}; check its permissions"))
             continue
         if found == [path] and not path.exists():
             message = "there is no such file or directory; create it, or correct the path"
-            problems.append(Problem(str(path), 0, message))
+            problems.append(Problem(str(path), 1, message))
             continue
         files.update(dict.fromkeys(each for each in found if not each.name.startswith(".")))
     return list(files)

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Callable, NamedTuple, NoReturn, Union
 
-MAX_LENGTH = 4096
+MAX_LENGTH = 16_384
 MAX_DEPTH = 20
 MAX_NODES = 1000
 MAX_OPERATORS = 40

@@ -42,13 +42,17 @@ class Exporter:
                 library = importlib.import_module("prometheus_client")
                 registry = library.CollectorRegistry()
                 registry.register(_Collector(importlib.import_module("prometheus_client.core"), self._metrics))
-                library.start_http_server(listen.port, addr=listen.host, registry=registry)
+                endpoint = importlib.import_module(".endpoint", __package__)
+                server = endpoint.open_server(listen.host, listen.port, library.make_wsgi_app(registry))
             except ImportError:
                 answer.write(_MISSING.encode())
+                return
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or error
                 text = f"metrics cannot be offered on {listen.host}, port {listen.port} ({reason}); set metrics.listen"
                 answer.write(text.encode())
+                return
+        server.serve_forever(poll_interval=None)  # nobody ever stops it, so it need not look
 
     def _hear(self) -> None:
         self._loop.unwatch(self._answer)

@@ -21,7 +21,7 @@ class Section:
         self.path = path
         self.problems = problems
         self.name = name
-        self.line = node.line if node is not None else 0
+        self.line = node.line if node is not None else 1
         self._entries: dict[str, tuple[int, Node]] = {}
         self._known: dict[str, None] = {}
         self.broken = node is not None and not isinstance(node, MapNode)

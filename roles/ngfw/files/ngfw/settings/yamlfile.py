@@ -29,14 +29,14 @@ _FLOAT = re.compile(r"[-+]?(?:[0-9]{1,30}\.[0-9]{0,30}|\.[0-9]{1,30})(?:[eE][-+]
 
 
 class Problem(NamedTuple):
-    """One thing wrong in a file. ``str()`` gives ``FILE:LINE: message``; lines count from 1, 0 is the whole file."""
+    """One thing wrong in a file. ``str()`` gives ``FILE:LINE: message``; a whole file is its line 1."""
 
     path: str
     line: int
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.message}" if self.line else f"{self.path}: {self.message}"
+        return f"{self.path}:{self.line}: {self.message}"
 
 
 class ConfigError(Exception):
@@ -85,21 +85,21 @@ def read(path: Path, *, if_missing: str = "create it, or correct the path") -> N
     try:
         # A pipe or a device would be waited for without end.
         if path.exists() and not path.is_file():
-            raise ConfigError([Problem(str(path), 0, "is not a regular file; name a file")])
+            raise ConfigError([Problem(str(path), 1, "is not a regular file; name a file")])
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError([Problem(str(path), 0, f"there is no such file; {if_missing}")]) from None
+        raise ConfigError([Problem(str(path), 1, f"there is no such file; {if_missing}")]) from None
     except OSError as error:
         message = f"cannot be read ({error.strerror}); check owner and permissions"
-        raise ConfigError([Problem(str(path), 0, message)]) from None
+        raise ConfigError([Problem(str(path), 1, message)]) from None
     return parse(data, str(path))
 
 
 def parse(data: bytes, path: str) -> Node | None:
     """Parse the bytes of one YAML document; ``path`` is only used in messages. Raises ConfigError."""
     if len(data) > MAX_FILE_BYTES:
-        raise ConfigError([Problem(path, 0, f"is larger than {MAX_FILE_BYTES >> 20} MiB; split it into smaller files")])
+        raise ConfigError([Problem(path, 1, f"is larger than {MAX_FILE_BYTES >> 20} MiB; split it into smaller files")])
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -115,10 +115,10 @@ def parse(data: bytes, path: str) -> Node | None:
         root = builder.document(yaml.parse(text, Loader=_LOADER))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 0
+        line = mark.line + 1 if mark else 1
         raise ConfigError([*builder.problems, Problem(path, line, _syntax_message(text, line, error))]) from None
     except yaml.YAMLError as error:
-        raise ConfigError([*builder.problems, Problem(path, 0, f"is not YAML: {error}; correct the syntax")]) from None
+        raise ConfigError([*builder.problems, Problem(path, 1, f"is not YAML: {error}; correct the syntax")]) from None
     if builder.problems:
         raise ConfigError(builder.problems)
     return root
