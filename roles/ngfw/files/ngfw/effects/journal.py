@@ -75,9 +75,10 @@ def _siblings(path: Path) -> list[Path]:
 class _LogFile:
     """One file that is appended to with whole lines; what cannot be written is held and tried again."""
 
-    def __init__(self, path: Path, complain: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, tell: Callable[[str, str], None]) -> None:
+        """`tell` is given a text and its level."""
         self.path = path
-        self._complain = complain
+        self._tell = tell
         self._descriptor = -1
         self._held = b""
         self._lost = 0
@@ -103,14 +104,15 @@ class _LogFile:
             self._keep(data)
             if not self._failing:
                 self._failing = True
-                self._complain(f"cannot write {self.path}: {error.strerror}; {_remedy(error)}; blocking goes on")
+                text = f"cannot write {self.path}: {error.strerror}; {_remedy(error)}; blocking goes on"
+                self._tell(text, "ERROR")
             return
         self._held = b""
         if self._failing:
             self._failing = False
             missing = f"; {self._lost} bytes were dropped" if self._lost else ""
             self._lost = 0
-            self._complain(f"{self.path} is written again{missing}")
+            self._tell(f"{self.path} is written again{missing}", "INFO")
 
     def mark(self) -> Mark | None:
         """The end of the file, None while it cannot be written."""
@@ -158,8 +160,8 @@ class Journal:
         """`echo` is given every message of daemon.log as well; by default it goes to standard error."""
         self._clock = clock
         self._echo = echo or _to_stderr
-        self._files = {name: _LogFile(directory / name, self._log_problem) for name in DECISION_LOGS}
-        self._daemon = _LogFile(directory / DAEMON_LOG, self._echo)
+        self._files = {name: _LogFile(directory / name, self._tell) for name in DECISION_LOGS}
+        self._daemon = _LogFile(directory / DAEMON_LOG, lambda text, level: self._echo(text))
 
     def say(self, text: str, *, level: str = "INFO") -> None:
         """One line of daemon.log, and to standard error."""
@@ -223,8 +225,8 @@ class Journal:
             file.append(b"")
             file.close()
 
-    def _log_problem(self, text: str) -> None:
-        self.say(text, level="ERROR")
+    def _tell(self, text: str, level: str) -> None:
+        self.say(text, level=level)
 
 
 def _to_stderr(text: str) -> None:

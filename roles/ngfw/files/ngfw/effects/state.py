@@ -29,6 +29,11 @@ Content = TypeVar("Content")
 
 LOCK, CURSOR, PENDING, IN_FORCE, SETS = "lock", "cursor", "pending", "in_force", "sets"
 
+_WITHOUT = {
+    CURSOR: "reading begins where start_at says; 'ngfw replay' tells what lines written since the last run would do",
+    PENDING: "the batch that it announced is read again",
+}
+
 
 class StateError(Exception):
     """The state directory cannot be used; the text says what to do."""
@@ -183,7 +188,7 @@ class State:
             os.replace(path, aside)
             self._report(
                 f"{path} is damaged ({type(error).__name__}: {error}) and was put aside as {aside}; "
-                "blocks in the kernel stay, reading goes on without it"
+                f"blocks in the kernel stay, {_WITHOUT.get(name, 'work goes on without it')}"
             )
             return None
 
@@ -220,7 +225,7 @@ def holder(directory: Path) -> int | None:
 
 
 def _object(data: bytes) -> dict[str, Any]:
-    fields = json.loads(data)
+    fields = json.loads(data.decode())
     if not isinstance(fields, dict):
         raise TypeError("not an object")
     if fields["version"] != VERSION:

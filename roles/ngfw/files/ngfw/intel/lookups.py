@@ -238,6 +238,7 @@ class Lookups:
                 continue
             if pause.state is State.ERROR:
                 self._waiting.put_off(lookup, pause.until)
+            self._mailbox.put(Counted(NAME, pause.state.value))
             self._tell(lookup, verdict)
 
     def _tell(self, lookup: Lookup, verdict: Verdict) -> None:
