@@ -14,8 +14,8 @@ CALLER_PATH := $(PATH)
 export PATH := $(CURDIR)/.venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/collections
 export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
-export PYTHONDONTWRITEBYTECODE := 1
-unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
+unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 LINK := collections/ansible_collections/reflex/ngfw
 STEP := .venv/bin/python tests/results.py step
