@@ -120,14 +120,13 @@ class Firewall:
         """The entry of that network, action and direction in force now, whatever its rate or prefix."""
         state, now = self._now(), self._clock()
         spec = block_set(self._chain, block)
-        self._kernel.read(state, (spec.name,))
-        held = state.held(spec.name, block.network, now)
-        if held is None and spec.label:
+        if spec.label:
             self._read_for(state, (block,))
-            for other in state.sets.values():
-                if held is None and spec.is_like(other):
-                    spec, held = other, state.held(other.name, block.network, now)
-        return None if held is None else as_entry(spec, block.network, held)
+        elif spec.name not in state.entries:
+            self._kernel.read(state, (spec.name,))
+        held = state.held(spec.name, block.network, now)
+        found = state.elsewhere(spec, block.network, now) if held is None else (spec, held)
+        return None if found is None else as_entry(found[0], block.network, found[1])
 
     def holds(self, block: Block) -> bool:
         """Whether the kernel holds the entry of that network, action, direction (and rate or prefix) at this moment.

@@ -349,7 +349,7 @@ class Planner:
     def _block(self, spec: SetSpec, block: Block, refresh: bool, later: bool) -> None:
         now = self.now
         held = self.state.held(spec.name, block.network, now)
-        elsewhere = None if held is not None else self._in_other_set(spec, block.network)
+        elsewhere = None if held is not None else self.state.elsewhere(spec, block.network, now)
         present = held if elsewhere is None else elsewhere[1]
         end = None if block.duration == 0 else now + block.duration
         if present is None:
@@ -372,17 +372,6 @@ class Planner:
             self.plan.delete.setdefault(elsewhere[0].name, []).append(block.network)
         self._put(spec, block, end)
         self.result.extended.append(Entry(block, self._origin, now, end))
-
-    def _in_other_set(self, spec: SetSpec, network: Network) -> tuple[SetSpec, Held] | None:
-        """The entry of the same action and direction with other parameters."""
-        if not spec.label:
-            return None
-        for other in self.state.sets.values():
-            if other.is_like(spec) and other.name != spec.name:
-                held = self.state.held(other.name, network, self.now)
-                if held is not None:
-                    return other, held
-        return None
 
     def _put(self, spec: SetSpec, block: Block, end: float | None) -> None:
         self._need(spec)

@@ -57,6 +57,17 @@ class State:
         held = self.entries.get(name, {}).get(network)
         return held if held is not None and (held.expires_at is None or held.expires_at > now) else None
 
+    def elsewhere(self, spec: SetSpec, network: Network, now: float) -> tuple[SetSpec, Held] | None:
+        """The entry of the same action and direction with another rate or prefix, and its set."""
+        if not spec.label:
+            return None
+        for other in self.sets.values():
+            if other.is_like(spec) and other.name != spec.name:
+                held = self.held(other.name, network, now)
+                if held is not None:
+                    return other, held
+        return None
+
 
 @dataclass
 class Plan:

@@ -153,6 +153,21 @@ def test_many_hits_are_one_decision_wherever_batches_are_cut(size: int) -> None:
     assert setup.metrics.duplicates_skip == 10 + 6 - 3
 
 
+@pytest.mark.feature("E1", "D5")
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("source", ["203.0.113.7", "2001:db8:0:1::7"])
+def test_lines_about_alerts_name_the_host_wherever_batches_are_cut(source: str, live: bool) -> None:
+    def told(size: int) -> list[str]:
+        setup = Setup(RULES + LONGER)
+        lines = [alert(source, sid=sid) for sid in (1, 2, 1, 7, 2, 7, 1)]
+        cuts = [b"".join(lines[start : start + size]) for start in range(0, len(lines), size)]
+        batches = [setup.feed(each, now=NOW if live else None) for each in cuts]
+        return [alert_line(decision, "2026-11-24 17:00:00") for batch in batches for decision in batch.alerts]
+
+    assert told(1) == told(3) == told(7)
+    assert all(f" ALERT {source} (" in line for line in told(7))
+
+
 def test_the_first_hit_on_an_older_entry_is_named_once_a_batch(setup: Setup) -> None:
     setup.feed(alert())
     batch = setup.feed(alert() * 5 + alert("198.51.100.9") * 2, now=NOW + 1)

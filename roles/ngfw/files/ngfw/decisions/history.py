@@ -50,11 +50,10 @@ class History:
     def earlier(self, block: Block, since: float) -> int:
         """How many blocks of that network, action and direction began after `since` (epoch seconds)."""
         database = self._database.connection
-        network, kind = _key(block)
-        if database is None or (self._known is not None and network not in self._known):
+        if database is None or (self._known is not None and to_key(block.network) not in self._known):
             return 0
         try:
-            found: int = database.execute(_COUNT, (network, kind, since)).fetchone()[0]
+            found: int = database.execute(_COUNT, (*_key(block), since)).fetchone()[0]
         except sqlite3.Error:
             return 0  # the next write reports what is wrong with the file
         return found

@@ -20,9 +20,10 @@ from ..intel.mailbox import Answer, Case
 from ..metrics import Metrics
 from ..rules.engine import Engine, Hit
 from ..rules.load import RuleSet
+from ..rules.model import RuleAction
 from ..settings.config import Config
-from .cases import Hung, decode
-from .decision import Decision, Lift, Outcome, noted, skipped
+from .cases import decode
+from .decision import Decision, Lift, Outcome, counted, noted, skipped
 from .history import History
 from .policy import Enforcer, Terms, decide, reconsider, widened
 from .surge import Surges
@@ -83,6 +84,7 @@ class Pipeline:
         self._surges = Surges(config.high_alert, config.circuit_breaker)
         self._view = View(enforcer, ask, history, config.escalation.memory, self._surges.high_alert)
         self._wide: dict[str, str] = {}
+        self._met: dict[tuple[int, Network | None], tuple[Network, str]] = {}  # by id() of an action and offender
         self._terms = _terms(config)
         self._home_net = config.home_net
         self._proxies = NetworkSet(config.trusted_proxies)
@@ -107,6 +109,7 @@ class Pipeline:
         batch = Batch([], [], [])
         self._view.look()
         self._wide.clear()
+        self._met.clear()
         seen: Counter[str] = Counter()
         needs = self._engine.needs
         for chunk in chunks:
@@ -150,7 +153,9 @@ class Pipeline:
                 if isinstance(decision, Lift):
                     lifts.append(decision)
                 elif decision is not None:
-                    self._file(self._limited(decision, hung, now), batch, now)
+                    if decision.outcome is Outcome.NEW:
+                        decision = self._limited(decision, hung.hit, hung.action, hung.established, now)
+                    self._file(decision, batch, now)
         return batch, lifts
 
     def modes(self, now: float) -> dict[str, float]:
@@ -227,10 +232,16 @@ class Pipeline:
         for hit in hits:
             self.metrics.rule_hits[hit.rule.name] += 1
             for action in hit.rule.actions:
-                decision = decide(hit, action, resolution, self._view, self._terms, now=moment, stamped=stamped)
-                if decision.outcome is Outcome.NEW and decision.block is not None:
-                    hung = Hung(hit, action, decision.block.network, self._is_established(hit, resolution))
-                    decision = self._limited(decision, hung, moment)
+                met = self._met.get((id(action), resolution.address))
+                if met is not None:
+                    decision = counted(hit, action, *met, None)
+                else:
+                    decision = decide(hit, action, resolution, self._view, self._terms, now=moment, stamped=stamped)
+                    if decision.outcome is Outcome.NEW:
+                        established = self._is_established(hit, resolution)
+                        decision = self._limited(decision, hit, action, established, moment)
+                    if now is not None:
+                        self._meet(decision, hit, action, resolution)
                 self._file(decision, batch, moment)
                 first = first or decision
             if not hit.rule.actions:
@@ -243,12 +254,20 @@ class Pipeline:
         guarded = self._terms.spoof_guard and not hit.rule.spoofable
         return "flow" in hit.record and (guarded or is_established(hit.record, resolution))
 
-    def _limited(self, decision: Decision, hung: Hung, now: float) -> Decision:
-        """The decision, or its refusal by the circuit breaker."""
-        if decision.outcome is not Outcome.NEW:
+    def _meet(self, decision: Decision, hit: Hit, action: RuleAction, resolution: Resolution) -> None:
+        """Remember, for the rest of a batch at one moment, that the action's further hits on the offender only count.
+
+        Where reputation has a say, the reason of each is the one of the entry in force, which can change.
+        """
+        if decision.block is not None and hit.rule.intel == "skip" and action.target == "offender":
+            self._met[id(action), resolution.address] = decision.block.network, decision.reason
+
+    def _limited(self, decision: Decision, hit: Hit, action: RuleAction, established: bool, now: float) -> Decision:
+        """A new block, or its refusal by the circuit breaker."""
+        refusal = self._surges.refusal(established, now)
+        if refusal is None or decision.block is None:
             return decision
-        refusal = self._surges.refusal(hung.established, now)
-        return decision if refusal is None else skipped(hung.hit, hung.action, hung.network, refusal)
+        return skipped(hit, action, decision.block.network, refusal)
 
     def _file(self, decision: Decision, batch: Batch, now: float) -> None:
         outcome, block = decision.outcome, decision.block

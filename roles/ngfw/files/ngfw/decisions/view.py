@@ -21,7 +21,7 @@ _Key = tuple[Network, Action, Direction]
 
 
 class View:
-    """policy.Knowledge for one batch after the other; what is in force is as it was at a batch's first look."""
+    """policy.Knowledge for one batch after the other."""
 
     def __init__(
         self,
@@ -36,42 +36,29 @@ class View:
         self.high_alert = high_alert
         self._fresh: dict[_Key, Entry] = {}
         self._offences: defaultdict[_Key, list[float]] = defaultdict(list)  # a recorded hour may be one batch
-        self._before: dict[_Key, Entry | None] = {}
-        self._guards: dict[Network, Guard | None] = {}
         self._repeated: set[_Key] = set()
         self._lookups: list[tuple[Network, Case]] = []
+        self.guard: Callable[[Network], Guard | None] = enforcer.guard
         self.guards_near: Callable[[Network], bool] = enforcer.guards_near
 
     def look(self) -> None:
         """A batch begins."""
         self._fresh.clear()
         self._offences.clear()
-        self._before.clear()
-        self._guards.clear()
         self._repeated.clear()
         self._lookups = []
         self._enforcer.look()
 
-    def guard(self, network: Network) -> Guard | None:
-        guards = self._guards
-        if network not in guards:
-            guards[network] = self._enforcer.guard(network)
-        return guards[network]
-
     def standing(self, block: Block) -> Entry | None:
-        key = block[:3]
-        entry = self._fresh.get(key)
-        if entry is None:
-            if key in self._before:
-                return self._before[key]
-            entry = self._before[key] = self._enforcer.standing(block)
-        return entry
+        return self._fresh.get(block[:3]) or self._enforcer.standing(block)
 
     def earlier(self, block: Block, now: float) -> int:
         if self._history is None:
             return 0
         since = now - self._memory
-        return self._history.earlier(block, since) + sum(at > since for at in self._offences.get(block[:3], ()))
+        made = self._offences.get(block[:3])
+        of_batch = 0 if made is None else sum(at > since for at in made)
+        return of_batch + self._history.earlier(block, since)
 
     def verdicts(self, address: Network, hung: Hung) -> Iterable[Verdict]:
         if self._ask is None:

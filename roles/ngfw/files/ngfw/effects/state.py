@@ -258,8 +258,7 @@ def _block_fields(block: Block | None) -> list[Any] | None:
 
 def block_fields(block: Block) -> list[Any]:
     """A block as JSON keeps it."""
-    network, action, direction, *rest = block
-    return [str(network), action.value, direction.value, *rest]
+    return [str(block.network), *block[1:]]
 
 
 def block_of(fields: list[Any]) -> Block:

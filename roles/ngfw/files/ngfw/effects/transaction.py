@@ -52,6 +52,9 @@ class Result(Protocol):
     def refused(self) -> Iterable[Refusal]: ...
 
 
+Key = tuple[Any, ...]
+"""The network, action and direction of a block."""
+
 Apply = Callable[[list[Block]], Result]
 """Puts blocks into the kernel in one pass; raises FirewallError if nothing can be said about any of them."""
 
@@ -60,22 +63,26 @@ class Accepted:
     """What became of the blocks of a pass."""
 
     def __init__(self) -> None:
-        self.new: dict[tuple[Any, ...], Entry] = {}
-        self.made: set[tuple[Any, ...]] = set()  # of the new ones those that were not extended
-        self.all: set[tuple[Any, ...]] = set()
+        self.new: dict[Key, Entry] = {}
+        self.extended: set[Key] = set()  # of the new ones those that stood before
+        self.already: set[Key] = set()
         self.reasons: dict[str, str] = {}
 
     def add(self, result: Result) -> None:
-        for entry in (*result.blocked, *result.extended):
+        self.new.update((entry.block[:3], entry) for entry in result.blocked)
+        for entry in result.extended:
             self.new[entry.block[:3]] = entry
-            self.all.add(entry.block[:3])
-        self.made.update(entry.block[:3] for entry in result.blocked)
-        self.all.update(block[:3] for block in result.already)
+            self.extended.add(entry.block[:3])
+        self.already.update(block[:3] for block in result.already)
         self.reasons.update((refusal.address, refusal.reason) for refusal in result.refused)
+
+    def made(self, block: Block) -> bool:
+        """Whether the block is one that did not stand before."""
+        return block[:3] in self.new and block[:3] not in self.extended
 
     def refusal(self, block: Block) -> str | None:
         """Why the kernel did not take the block; None if it did."""
-        if block[:3] in self.all:
+        if block[:3] in self.new or block[:3] in self.already:
             return None
         reason = self.reasons.get(str(block.network), "the kernel did not take it")
         return reason.replace("whitelisted:", "whitelist:", 1)
@@ -257,7 +264,7 @@ class Transaction:
                 accepted.add(self._apply([block]))
             except FirewallError as single:
                 accepted.reasons[str(block.network)] = str(single)
-        if not accepted.all:
+        if not (accepted.new or accepted.already):
             raise error
 
     def _agree(self, intent: Intent, batch: Batch, accepted: Accepted) -> Intent:
@@ -266,10 +273,14 @@ class Transaction:
         items: list[Item] = []
         reported = 0
         for item, decision in zip(intent.items, batch.decisions):
-            refusal = None if item.block is None else accepted.refusal(item.block)
+            block = item.block
+            if block is None:
+                items.append(item)
+                continue
+            refusal = accepted.refusal(block)
             if refusal is None:
-                if item.block is not None and item.block[:3] in accepted.made:
-                    items += self._ended(item.block)
+                if accepted.made(block):
+                    items += self._ended(block)
                 self._succeeded(decision, now)
                 items.append(item)
                 continue
@@ -279,21 +290,27 @@ class Transaction:
             if reported <= _MAX_REPORTED:
                 self._journal.say(f"{decision.ip} was not blocked ({decision.rule}): {refusal}", level="ERROR")
             items.append(Item(None, refused_lines(item.lines, refusal)))
-        decided = {decision.block[:3] for decision in batch.decisions if decision.block is not None}
-        for decision in batch.repeats:
-            key = None if decision.block is None else decision.block[:3]
-            if decision.block is not None and key in accepted.new and key not in decided:
-                # Somebody had lifted it with a tool that tells nobody: it is a new block.
-                items += self._ended(decision.block)
-                again = decision._replace(outcome=Outcome.NEW)
-                lines = decision_lines(again, now=now, stamp=local_time(now), dry_run=self._dry_run)
-                items.append(Item(decision.block, lines))
-                self._succeeded(again, now)
+        if batch.repeats:
+            items += self._made_again(batch, accepted, now)
         if items == intent.items:
             return intent
         agreed = replace(intent, items=items, settled=True)
         self._announce(agreed)
         return agreed
+
+    def _made_again(self, batch: Batch, accepted: Accepted, now: float) -> list[Item]:
+        """What tells of blocks that stood, but somebody had lifted them with a tool that tells nobody: new ones."""
+        items: list[Item] = []
+        decided = {decision.block[:3] for decision in batch.decisions if decision.block is not None}
+        for decision in batch.repeats:
+            block = decision.block
+            if block is not None and block[:3] in accepted.new and block[:3] not in decided:
+                items += self._ended(block)
+                again = decision._replace(outcome=Outcome.NEW)
+                lines = decision_lines(again, now=now, stamp=local_time(now), dry_run=self._dry_run)
+                items.append(Item(block, lines))
+                self._succeeded(again, now)
+        return items
 
     def _ended(self, block: Block) -> list[Item]:
         """What tells of the block that stood in the place of one just made, if somebody had lifted it unseen."""

@@ -69,8 +69,7 @@ def _iso_second(second: int) -> str:
 
 def alert_line(decision: Decision, stamp: str) -> str:
     """The line of alert.log for the alert that led to a decision: it names the host, not the network around it."""
-    wide = decision.block is not None and not decision.block.network.is_host
-    return text_line("ALERT", decision, stamp, decision.record.get("offender") if wide else None)
+    return text_line("ALERT", decision, stamp, decision.record.get("offender") if "/" in decision.ip else None)
 
 
 def text_line(verb: str, decision: Decision, stamp: str, ip: str | None = None) -> str:
