@@ -58,7 +58,6 @@ class Metrics:
         self.heals = 0
         self.intel_lookups: Counter[tuple[str, str]] = Counter()  # (provider, result)
         self.reaction = Histogram()
-        self.last_event: float | None = None  # the newest event's own time, epoch seconds
 
     def to_dict(self) -> dict[str, Any]:
         """The counters as `ngfw status --json` prints them."""

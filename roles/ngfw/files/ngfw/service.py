@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ from .effects.journal import Journal
 from .effects.state import State
 from .effects.transaction import Transaction
 from .effects.wording import Lines
+from .events.tail import Chunk
 from .firewall.entry import Block
 from .firewall.errors import FirewallError
 from .intel.mailbox import Answer
@@ -43,6 +45,12 @@ from .settings.yamlfile import ConfigError
 STATUS_FILE = "status.json"
 
 _STATUS_SECONDS = 1.0
+_GARBAGE = 50_000
+"""Objects that may come before cycles among them are looked for: there are hardly any, and to look slows a burst."""
+
+_MOMENT_SECONDS = 0.25
+"""So long, in a flood, the journals may lag behind the kernel, and all else waits."""
+
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 _FIXED = ("chain", "families", "hooks", "state_directory", "log_directory", "dry_run", "metrics")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -122,6 +130,7 @@ class Service:
     def run(self) -> None:
         """Watch until SIGTERM or SIGINT. Raises StateError or FirewallError if it cannot begin."""
         self._state.lock()
+        gc.set_threshold(_GARBAGE)
         with self._loop:
             try:
                 self._start()
@@ -185,8 +194,8 @@ class Service:
     def _work(self) -> bool:
         """Do what there is to do; False if everything is done and it is time to wait."""
         if self._transaction.unfinished:
-            if not self._loop.has_timer("retry"):
-                self._finish()
+            if not self._loop.has_timer("retry") and self._finish():
+                self._settle()
             return not self._transaction.unfinished
         answers = self._reputation.answers()
         if answers:
@@ -195,13 +204,20 @@ class Service:
         chunks = self._reader.read()
         if not chunks:
             return False
-        batch = self._pipeline.process(chunks, now=self._clock())
-        if batch.has_effect:
-            self._carry_out(batch)
-        else:
-            self._reader.passed()
+        more = self._work_off(chunks)
         self._touch_status()
-        return True
+        return more
+
+    def _work_off(self, chunks: list[Chunk]) -> bool:
+        """Decide and enforce batch after batch of one moment, then journal them together; whether there is more."""
+        now, until = self._clock(), time.monotonic() + _MOMENT_SECONDS
+        goes_on = False
+        while chunks and self._carry_out(self._pipeline.process(chunks, now=now, goes_on=goes_on)):
+            if time.monotonic() >= until:
+                break
+            chunks, goes_on = self._reader.read(), True
+        self._settle()
+        return bool(chunks)
 
     def _answer(self, answers: list[Answer]) -> None:
         """Let answers of providers take effect."""
@@ -210,16 +226,19 @@ class Service:
             self._blocks.lift(lift)
         if batch.has_effect:
             self._carry_out(batch)
+            self._settle()
         else:
             self._reputation.settled()
         self._touch_status()
 
-    def _carry_out(self, batch: Batch) -> None:
+    def _carry_out(self, batch: Batch) -> bool:
+        """Put a batch in force; whether that is done."""
+        if not batch.has_effect:
+            return True
         self._transaction.begin(batch, self._reader.positions())
-        self._finish()
-        self._follow_modes()
+        return self._finish()
 
-    def _finish(self) -> None:
+    def _finish(self) -> bool:
         try:
             self._transaction.finish()
         except FirewallError as error:
@@ -229,13 +248,22 @@ class Service:
             pause = _RETRY_SECONDS[min(self._attempts, len(_RETRY_SECONDS) - 1)]
             self._attempts += 1
             self._loop.after("retry", pause, _nothing)
-            return
+            return False
         if self._attempts:
             self._attempts = 0
             self._journal.say("the kernel takes blocks again")
+        return True
+
+    def _settle(self) -> None:
+        """Journal what was put in force, and move the cursor."""
+        if not self._transaction.settle():
+            return
+        self._follow_modes()
+        if self._transaction.unfinished:
+            return
         self._reputation.settled()
-        # Once more within a second: by then what hangs on answers is in the desk's own file.
-        self._reader.committed(again=self._transaction.hanging)
+        if self._transaction.hanging:
+            self._reader.move_later()  # by then what hangs on answers is in the desk's own file
         self._healing.written()
         self._blocks.arm()
 
@@ -365,7 +393,7 @@ class Service:
             "updated_at": self._clock(),
             "dry_run": self._dry_run,
             "rules": len(self._rules),
-            "last_event": self._metrics.last_event,
+            "last_event": self._pipeline.last_event(),
             "modes": sorted(self._modes),
             "providers": self._reputation.health(),
             "counters": self._metrics.to_dict(),

@@ -130,7 +130,7 @@ def test_a_line_becomes_a_decision(setup: Setup) -> None:
     assert batch.repeats == []
     assert setup.metrics.events == {"alert": 1}
     assert setup.metrics.rule_hits == {"High": 1}
-    assert setup.metrics.last_event == NOW
+    assert setup.pipeline.last_event() == NOW
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 10])

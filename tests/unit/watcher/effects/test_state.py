@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from ngfw.effects.intent import Intent, Item, decode
 from ngfw.effects.journal import Mark
-from ngfw.effects.state import CURSOR, PENDING, Intent, Item, State, StateError, holder
+from ngfw.effects.state import CURSOR, PENDING, State, StateError, holder
 from ngfw.effects.wording import Lines
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Action, Block, Direction
@@ -47,7 +48,7 @@ def state(tmp_path: Path, said: list[str]) -> State:
 
 
 def test_an_intent_survives_its_encoding() -> None:
-    assert Intent.decode(INTENT.encode()) == INTENT
+    assert decode(INTENT.encode()) == INTENT
 
 
 @pytest.mark.feature("A2")
@@ -55,7 +56,7 @@ def test_pending_becomes_the_cursor(state: State) -> None:
     assert state.positions() is None
     assert state.pending() is None
     state.move({"a": 1})
-    state.announce(INTENT)
+    state.announce([INTENT])
     assert state.pending() == INTENT
     assert state.positions() == {"a": 1}
     state.commit()

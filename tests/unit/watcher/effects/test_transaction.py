@@ -85,7 +85,11 @@ class Setup:
 
     def run(self, batch: Batch, mark: int = 1) -> None:
         self.transaction.begin(batch, {"mark": mark})
+        self.finish()
+
+    def finish(self) -> None:
         self.transaction.finish()
+        self.transaction.settle()
 
     def lines(self, name: str) -> list[str]:
         path = self.directory / "log" / name
@@ -317,7 +321,7 @@ def test_a_kernel_that_is_away_is_waited_for_and_nothing_is_lost(setup: Setup) -
         assert setup.transaction.unfinished
         assert setup.lines(BLOCKS_LOG) == []
     setup.kernel.down = False
-    setup.transaction.finish()
+    setup.finish()
     assert not setup.transaction.unfinished
     assert [line.split()[3] for line in setup.lines(BLOCKS_LOG)] == [A, B]
     assert setup.state.positions() == {"mark": 1}
@@ -330,7 +334,7 @@ def test_one_bad_block_stops_no_other(setup: Setup) -> None:
     for _ in range(PATIENCE - 1):
         with pytest.raises(KernelError):
             setup.transaction.finish()
-    setup.transaction.finish()
+    setup.finish()
     assert setup.kernel.held == {A, C}
     assert [action for action, _ip, _reason in setup.journaled()] == ["block", "skip", "block"]
     assert any("198.51.100.2 was not blocked" in text for text in setup.said)
@@ -351,7 +355,7 @@ def test_bad_input_is_not_tried_again(setup: Setup) -> None:
 def test_a_state_directory_that_is_full_stops_nothing(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     real = State.announce
 
-    def full(*_arguments: Any) -> None:
+    def full(*_arguments: Any, **_named: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(State, "announce", full)
@@ -402,7 +406,7 @@ def test_a_note_during_an_open_batch_leaves_that_alone(setup: Setup) -> None:
     setup.transaction.begin(batch(decision(A)), {"mark": 1})
     setup.transaction.note([Lines("one\n", "{}\n")], {"mark": 5})
     setup.kernel.down = False
-    setup.transaction.finish()
+    setup.finish()
     assert [line.split()[-1] for line in setup.lines(BLOCKS_LOG)][:1] == ["one"]
     assert len(setup.lines(BLOCKS_LOG)) == 2
     assert setup.state.positions() == {"mark": 1}

@@ -92,6 +92,8 @@ class Pipeline:
         self._reported: set[str] = set()
         self._repeats = _Repeats()
         self._time = 0.0
+        self._newest: Chunk | None = None  # looked into when somebody asks
+        self._last_event: float | None = None
         self.own = own
 
     @property
@@ -104,12 +106,16 @@ class Pipeline:
         self._own = tuple(networks)
         self._inside = NetworkSet((*self._home_net, *self._own))
 
-    def process(self, chunks: Iterable[Chunk], *, now: float | None) -> Batch:
-        """Decide all lines of the chunks, at the time `now` (epoch seconds), or each at its event's own time."""
+    def process(self, chunks: Iterable[Chunk], *, now: float | None, goes_on: bool = False) -> Batch:
+        """Decide all lines of the chunks, at the time `now` (epoch seconds), or each at its event's own time.
+
+        `goes_on`: they belong to the same moment as those before, whose blocks have been put in force.
+        """
         batch = Batch([], [], [])
-        self._view.look()
-        self._wide.clear()
-        self._met.clear()
+        self._view.look(anew=not goes_on)
+        if not goes_on:
+            self._wide.clear()
+            self._met.clear()
         seen: Counter[str] = Counter()
         needs = self._engine.needs
         for chunk in chunks:
@@ -138,7 +144,7 @@ class Pipeline:
                     self._invalid("internal", f"an error of this program, {type(error).__name__}: {error}", chunk.path)
         if seen:
             self._count(seen)
-            self.metrics.last_event = _last_time(chunk) or self.metrics.last_event
+            self._newest = chunk
         return batch._replace(lookups=self._view.lookups())
 
     def answered(self, answers: Iterable[Answer], *, now: float) -> tuple[Batch, list[Lift]]:
@@ -157,6 +163,12 @@ class Pipeline:
                         decision = self._limited(decision, hung.hit, hung.action, hung.established, now)
                     self._file(decision, batch, now)
         return batch, lifts
+
+    def last_event(self) -> float | None:
+        """The newest event's own time (epoch seconds), None before the first."""
+        if self._newest is not None:
+            self._last_event, self._newest = _last_time(self._newest) or self._last_event, None
+        return self._last_event
 
     def modes(self, now: float) -> dict[str, float]:
         """What many new blocks have switched on, with the seconds until silence alone ends it."""

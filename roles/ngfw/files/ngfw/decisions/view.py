@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from ..firewall.address import Network
@@ -35,17 +34,18 @@ class View:
         self._ask, self._history, self._memory = ask, history, memory
         self.high_alert = high_alert
         self._fresh: dict[_Key, Entry] = {}
-        self._offences: defaultdict[_Key, list[float]] = defaultdict(list)  # a recorded hour may be one batch
+        self._offences: list[tuple[_Key, float]] = []
         self._repeated: set[_Key] = set()
         self._lookups: list[tuple[Network, Case]] = []
         self.guard: Callable[[Network], Guard | None] = enforcer.guard
         self.guards_near: Callable[[Network], bool] = enforcer.guards_near
 
-    def look(self) -> None:
-        """A batch begins."""
-        self._fresh.clear()
-        self._offences.clear()
-        self._repeated.clear()
+    def look(self, *, anew: bool = True) -> None:
+        """A batch begins, `anew` or as a further part of the one before."""
+        if anew:
+            self._fresh.clear()
+            self._offences.clear()
+            self._repeated.clear()
         self._lookups = []
         self._enforcer.look()
 
@@ -56,9 +56,11 @@ class View:
         if self._history is None:
             return 0
         since = now - self._memory
-        made = self._offences.get(block[:3])
-        of_batch = 0 if made is None else sum(at > since for at in made)
-        return of_batch + self._history.earlier(block, since)
+        found = self._history.earlier(block, since)
+        key = block[:3]
+        if key in self._fresh:  # and has ended: a recorded hour may be one batch
+            found += sum(at > since for made, at in self._offences if made == key)
+        return found
 
     def verdicts(self, address: Network, hung: Hung) -> Iterable[Verdict]:
         if self._ask is None:
@@ -76,9 +78,10 @@ class View:
     def put(self, block: Block, now: float, *, offence: bool) -> None:
         """The batch puts this block in force from `now` on; the history learns of an offence after the batch."""
         end = now + block.duration if block.duration else None
-        self._fresh[block[:3]] = Entry(block, Origin.WATCHER, now, end)
+        key = block[:3]
+        self._fresh[key] = Entry(block, Origin.WATCHER, now, end)
         if offence:
-            self._offences[block[:3]].append(now)
+            self._offences.append((key, now))
 
     def is_repeated(self, block: Block) -> bool:
         key = block[:3]

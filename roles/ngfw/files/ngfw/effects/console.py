@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from .intent import Intent
 from .journal import ALERTS_JSON, Journal, Mark
-from .state import Content, Intent, State
+from .state import Content, State
 from .wording import plain_line, quoted
 
 
@@ -54,7 +55,7 @@ class NoState(State):
     def load(self, name: str, decode: Callable[[bytes], Content]) -> Content | None:
         return None
 
-    def announce(self, intent: Intent) -> None:
+    def announce(self, intents: Sequence[Intent], *, anew: bool = True) -> None:
         """Nothing is announced."""
 
     def commit(self) -> None:

@@ -2,32 +2,29 @@
 """What the watcher keeps between two runs: how far it has read, and the batch it is working on.
 
 A batch is announced in `pending` before it has any effect; when all effects are there, `pending` becomes `cursor`.
-Both are one JSON object and replaced by rename, so a reader finds the old or the new one, never a part.
-Format of both: {version, written_at, settled, positions, alerts, items, marks, lookups}; of a cursor only `positions`
-and `lookups` matter.
+Both are replaced by rename, so a reader finds the old or the new one, never a part; `pending` can grow by further
+batches, of which one that was cut off counts as not announced. Their format is intent.py's; of a cursor only
+`positions` and `lookups` matter.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from ..firewall.address import parse_network
-from ..firewall.entry import Action, Block, Direction
-from .journal import Mark
-from .wording import Lines
-
-VERSION = 1
+from . import intent
+from .intent import Intent, Lookup
 
 Content = TypeVar("Content")
 
 LOCK, CURSOR, PENDING, IN_FORCE, SETS = "lock", "cursor", "pending", "in_force", "sets"
+
+_FRESH = f"{PENDING}.new"
+_BLANK = b" " * 4096
 
 _WITHOUT = {
     CURSOR: "reading begins where start_at says; 'ngfw replay' tells what lines written since the last run would do",
@@ -43,72 +40,17 @@ class StateForbidden(StateError):
     """This user may not use it."""
 
 
-class Item(NamedTuple):
-    """One decision of a batch: the block it wants (None for a skip) and its lines if the kernel takes it.
-
-    `offence`: the next block of that network is longer because of this one.
-    """
-
-    block: Block | None
-    lines: Lines
-    offence: bool = False
-
-
-@dataclass(frozen=True)
-class Intent:
-    """A batch that is decided: where reading goes on after it, and all its effects.
-
-    `alerts` is the text for alert.log, which does not depend on the kernel. `marks` says where each journal ended
-    before; None: it could not be written. `written_at` is in epoch seconds. `settled`: the kernel has answered, and
-    the lines say what it did. `lookups` are the answers that decisions hang on: address, key and text of each.
-    """
-
-    positions: dict[str, Any]
-    alerts: str
-    items: list[Item]
-    marks: dict[str, Mark | None]
-    written_at: float
-    settled: bool = False
-    lookups: tuple[tuple[str, str, str], ...] = ()
-
-    def encode(self) -> bytes:
-        """JSON, ASCII only."""
-        return json.dumps(
-            {
-                "version": VERSION,
-                "written_at": self.written_at,
-                "settled": self.settled,
-                "positions": self.positions,
-                "alerts": self.alerts,
-                "items": [[_block_fields(item.block), *item.lines, item.offence] for item in self.items],
-                "marks": self.marks,
-                "lookups": self.lookups,
-            },
-            separators=(",", ":"),
-        ).encode()
-
-    @classmethod
-    def decode(cls, data: bytes) -> Intent:
-        """Raises ValueError, KeyError or TypeError for anything that encode() did not write."""
-        fields = _object(data)
-        marks = {name: None if mark is None else Mark(*map(int, mark)) for name, mark in fields["marks"].items()}
-        items = [
-            Item(None if block is None else block_of(block), Lines(str(text), str(record)), bool(offence))
-            for block, text, record, offence in fields["items"]
-        ]
-        moment, settled = float(fields["written_at"]), bool(fields["settled"])
-        return cls(_positions(fields), str(fields["alerts"]), items, marks, moment, settled, _lookups(fields))
-
-
 class State:
     """The state directory of one watcher."""
 
     def __init__(self, directory: Path, *, report: Callable[[str], None]) -> None:
         """`report` is told about files that were put aside."""
         self.directory = directory
+        self._announced, self._cursor, self._fresh = (str(directory / name) for name in (PENDING, CURSOR, _FRESH))
         self._report = report
         self._lock = -1
         self._spare = -1
+        self._pending, self._size = -1, 0
 
     def lock(self) -> None:
         """Make this the only watcher on the directory until the process ends. Raises StateError."""
@@ -136,43 +78,49 @@ class State:
         self._lock = descriptor
 
     def unlock(self) -> None:
-        if self._spare >= 0:
-            os.close(self._spare)
-            self._spare = -1
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        for descriptor in (self._spare, self._pending, self._lock):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._spare = self._pending = self._lock = -1
 
     def positions(self) -> dict[str, Any] | None:
         """Where reading goes on, None at the first start. A file that is not readable as such is put aside."""
-        return self.load(CURSOR, _decode_positions)
+        return self.load(CURSOR, intent.decode_positions)
 
-    def lookups(self) -> tuple[tuple[str, str, str], ...]:
-        """What the last batch left to answers, as Intent.lookups has it: the only place where a kill may leave them."""
-        return self.load(CURSOR, _decode_lookups) or ()
+    def lookups(self) -> tuple[Lookup, ...]:
+        """What the last batches left to answers: the only place where a kill may leave them."""
+        return self.load(CURSOR, intent.decode_lookups) or ()
 
     def pending(self) -> Intent | None:
-        """The batch that an earlier run announced and did not finish, if there is one."""
-        return self.load(PENDING, Intent.decode)
+        """What an earlier run announced and did not finish, if there is something; several batches as one."""
+        return self.load(PENDING, intent.decode)
 
-    def announce(self, intent: Intent) -> None:
-        """Write `pending`. Raises OSError."""
+    def announce(self, intents: Sequence[Intent], *, anew: bool = True) -> None:
+        """Write `pending`, `anew` or adding to what was announced since the last commit. Raises OSError."""
+        data = b"".join(each.encode() for each in intents)
+        if not anew and self._pending >= 0:
+            self._add(data)
+            return
+        self._close_pending()
         spare, self._spare = self._spare, -1
-        self._replace(PENDING, intent.encode(), spare)
+        if spare >= 0 and len(data) < len(_BLANK):
+            data = data.replace(b"\n", _BLANK[len(data) :] + b"\n", 1)  # spaces behind its first JSON change nothing
+        self._pending, self._size = _replaced(self._announced, self._fresh, data, spare), len(data)
 
     def commit(self) -> None:
-        """All effects of the announced batch are there: reading goes on after it. Raises OSError."""
-        os.replace(self.directory / PENDING, self.directory / CURSOR)
-        with suppress(OSError):  # made now, where nobody waits for it, the next announcement is quicker
-            self._spare = self._spare if self._spare >= 0 else _create(self.directory / f"{PENDING}.new")
+        """All effects of the announced batches are there: reading goes on after them. Raises OSError."""
+        self._close_pending()
+        os.replace(self._announced, self._cursor)
+        self._prepare()
 
     def move(self, positions: dict[str, Any]) -> None:
         """Move the cursor over lines that had no effect. Raises OSError."""
-        self._replace(CURSOR, json.dumps({"version": VERSION, "positions": positions}).encode())
+        self.keep(CURSOR, intent.encode_positions(positions))
 
     def keep(self, name: str, data: bytes) -> None:
         """Write another file of this directory. Raises OSError."""
-        self._replace(name, data)
+        path = self.directory / name
+        os.close(_replaced(path, path.with_name(f"{name}.new"), data))
 
     def load(self, name: str, decode: Callable[[bytes], Content]) -> Content | None:
         """What `decode` makes of a file, None without one; a file that it refuses is put aside. Raises StateError."""
@@ -192,20 +140,48 @@ class State:
             )
             return None
 
-    def _replace(self, name: str, data: bytes, spare: int = -1) -> None:
-        path = self.directory / name
-        fresh = self.directory / f"{name}.new"
-        descriptor = spare if spare >= 0 else _create(fresh)
+    def _prepare(self) -> None:
+        """Make the file of the next announcement, where nobody waits for it: to write over a page takes no time."""
+        if self._spare < 0:
+            with suppress(OSError):
+                self._spare = _create(self._fresh)
+                _write(self._spare, _BLANK, 0)
+
+    def _add(self, data: bytes) -> None:
         try:
-            while data:
-                data = data[os.write(descriptor, data) :]
-        finally:
-            os.close(descriptor)
+            _write(self._pending, data, self._size)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._pending, self._size)
+            raise
+        self._size += len(data)
+
+    def _close_pending(self) -> None:
+        if self._pending >= 0:
+            os.close(self._pending)
+            self._pending = -1
+
+
+def _replaced(path: str | Path, fresh: str | Path, data: bytes, spare: int = -1) -> int:
+    """Replace a file by a `fresh` one; its descriptor, which `spare` is if it is made already. Raises OSError."""
+    descriptor = spare if spare >= 0 else _create(fresh)
+    try:
+        _write(descriptor, data, 0)
         os.replace(fresh, path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
-def _create(path: Path) -> int:
+def _create(path: str | Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+
+
+def _write(descriptor: int, data: bytes, offset: int) -> None:
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written
 
 
 def holder(directory: Path) -> int | None:
@@ -222,56 +198,3 @@ def holder(directory: Path) -> int | None:
     finally:
         os.close(descriptor)
     return None
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    fields = json.loads(data.decode())
-    if not isinstance(fields, dict):
-        raise TypeError("not an object")
-    if fields["version"] != VERSION:
-        raise ValueError(f"version {fields['version']!r}, this program writes {VERSION}")
-    return fields
-
-
-def _decode_positions(data: bytes) -> dict[str, Any]:
-    return _positions(_object(data))
-
-
-def _decode_lookups(data: bytes) -> tuple[tuple[str, str, str], ...]:
-    return _lookups(_object(data))
-
-
-def _lookups(fields: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
-    return tuple((str(address), str(key), str(text)) for address, key, text in fields.get("lookups", ()))
-
-
-def _positions(fields: dict[str, Any]) -> dict[str, Any]:
-    positions = fields["positions"]
-    if not isinstance(positions, dict):
-        raise TypeError("positions: not an object")
-    return positions
-
-
-def _block_fields(block: Block | None) -> list[Any] | None:
-    return None if block is None else block_fields(block)
-
-
-def block_fields(block: Block) -> list[Any]:
-    """A block as JSON keeps it."""
-    return [str(block.network), *block[1:]]
-
-
-def block_of(fields: list[Any]) -> Block:
-    """The block that block_fields() turned into this. Raises ValueError or TypeError."""
-    network, action, direction, duration, rule_name, reason, rate, burst, log_prefix = fields
-    return Block(
-        parse_network(network),
-        Action(action),
-        Direction(direction),
-        int(duration),
-        str(rule_name),
-        str(reason),
-        str(rate),
-        int(burst),
-        str(log_prefix),
-    )

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A batch takes effect exactly once: announced first, then the kernel, then the journals, then the cursor.
 
+The last two steps can be taken for several batches at once.
+
 Whatever instant the process is killed at, the next start finds the announcement and finishes it: entries again, which
 changes nothing that is there, and of the journals' text only what is missing.
 """
@@ -16,8 +18,9 @@ from ..decisions.pipeline import Batch
 from ..firewall.entry import Block, Entry
 from ..firewall.errors import FirewallError, InvalidInput
 from ..metrics import Metrics
+from .intent import Intent, Item, merged
 from .journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, Journal, encoded, found, missing
-from .state import Intent, Item, State
+from .state import State
 from .wording import Lines, alert_line, decision_lines, local_time, refused_lines
 
 PATIENCE = 3
@@ -89,7 +92,7 @@ class Accepted:
 
 
 class Transaction:
-    """Carries one batch after the other through its four steps."""
+    """Carries one batch after the other through its four steps: begin(), finish(), and settle() for the last two."""
 
     def __init__(
         self,
@@ -118,6 +121,7 @@ class Transaction:
         self._on_entries = on_entries
         self._after = after
         self._open: tuple[Intent, Batch] | None = None
+        self._done: list[Intent] = []  # in the kernel, but not in the journals yet
         self._failures = 0
         self._durable = True
         self._hanging = False
@@ -129,11 +133,13 @@ class Transaction:
 
     @property
     def hanging(self) -> bool:
-        """Whether the last batch left lookups in the cursor's file."""
+        """Whether what was settled last left lookups in the cursor's file."""
         return self._hanging
 
     def begin(self, batch: Batch, positions: dict[str, Any]) -> None:
         """Announce a batch; finish() must follow before the next one."""
+        if not self._durable:
+            self.settle()  # nothing may have to be added to what could not be written
         now = self._clock()
         stamp = local_time(now)
         intent = Intent(
@@ -147,17 +153,17 @@ class Transaction:
                 )
                 for decision in batch.decisions
             ],
-            marks=self._journal.marks(),
+            marks=self._done[0].marks if self._done else self._journal.marks(),
             written_at=now,
             lookups=tuple((str(address), *case) for address, case in batch.lookups),
         )
-        self._announce(intent)
-        self._hanging = bool(intent.lookups)
+        self._announce(intent, anew=not self._done)
         self._open = (intent, batch)
         self._failures = 0
 
     def note(self, lines: list[Lines], positions: dict[str, Any]) -> None:
         """Journal what happened without a batch, such as the end of blocks: each line once, too."""
+        self.settle()
         items = [Item(None, each) for each in lines]
         intent = Intent(positions, "", items, self._journal.marks(), self._clock(), settled=True)
         announced = self._open is None
@@ -168,7 +174,7 @@ class Transaction:
             self._commit()
 
     def finish(self) -> None:
-        """Give the open batch to the kernel, the journals and the cursor.
+        """Give the open batch to the kernel; settle() must follow, before or after the next batches.
 
         Raises FirewallError if the kernel can be given nothing at present: call again later.
         """
@@ -180,12 +186,29 @@ class Transaction:
         self._after("enforced")
         intent = self._agree(intent, batch, accepted)
         self._on_entries(accepted.new.values())
+        self._done.append(intent)
+        self._open = None
+
+    def settle(self) -> bool:
+        """Write the journals and move the cursor for what the kernel has been given; whether there was anything.
+
+        While another batch is still open, the cursor stays.
+        """
+        if not self._done:
+            return False
+        intent, self._done = merged(self._done), []
         self._journal.append(_texts(intent))
         self._after("journaled")
         self._offended(_offences(intent), intent.written_at)
-        self._commit()
-        self._open = None
-        self._after("committed")
+        self._hanging = bool(intent.lookups)
+        if self._open is not None:
+            waiting, batch = self._open
+            self._open = (replace(waiting, marks=self._journal.marks()), batch)
+            self._announce(self._open[0])
+        else:
+            self._commit()
+            self._after("committed")
+        return True
 
     def resume(self) -> bool:
         """Finish what an earlier run announced; False if there is nothing. Raises FirewallError."""
@@ -222,9 +245,9 @@ class Transaction:
         refusal = f"stale: {age:.0f} s old" if _outdated(item, age) else accepted.refusal(item.block)
         return item if refusal is None else Item(None, refused_lines(item.lines, refusal))
 
-    def _announce(self, intent: Intent) -> None:
+    def _announce(self, *intents: Intent, anew: bool = True) -> None:
         try:
-            self._state.announce(intent)
+            self._state.announce(intents, anew=anew)
         except OSError as error:
             if self._durable:
                 self._durable = False
@@ -295,7 +318,7 @@ class Transaction:
         if items == intent.items:
             return intent
         agreed = replace(intent, items=items, settled=True)
-        self._announce(agreed)
+        self._announce(*(replace(done, settled=True) for done in self._done), agreed)
         return agreed
 
     def _made_again(self, batch: Batch, accepted: Accepted, now: float) -> list[Item]:

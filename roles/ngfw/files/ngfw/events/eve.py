@@ -58,7 +58,7 @@ def decode_all(lines: Sequence[bytes]) -> Iterator[Event | LineError]:
     """What decode() makes of each line, or the error that it raises, in their order; faster."""
     for start in range(0, len(lines), _TOGETHER):
         some = lines[start : start + _TOGETHER]
-        records = _parsed_together(some)
+        records = _parsed_together(some) if len(some) > 1 else None
         yield from each(decode, some) if records is None else each(_event, records)
 
 

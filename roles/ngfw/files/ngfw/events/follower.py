@@ -119,6 +119,8 @@ class Follower:
                 return _NOTHING
             if lines.more or not superseded:
                 return lines
+            if lines.taken:
+                return lines._replace(more=True)
             torn = current.torn
             self._ledger.finish(current)
             self._release(current)

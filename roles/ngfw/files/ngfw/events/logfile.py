@@ -147,7 +147,8 @@ class LogFile:
 
         Raises TruncatedError if the file is another one now; nothing of it has been delivered then.
         """
-        block = os.pread(self._fd, min(limit, _AT_ONCE), self._scanned)
+        asked = min(limit, _AT_ONCE)
+        block = os.pread(self._fd, asked, self._scanned)
         # In this order: if the head still stands after the block was read, the block is of the same file.
         if self.head and os.pread(self._fd, len(self.head), 0) != self.head:
             raise TruncatedError
@@ -159,7 +160,10 @@ class LogFile:
         if self._padding:
             self._skip_hole()
         discarded, self._discarded = self._discarded, 0
-        return Lines(data, discarded, len(block), True)
+        more = len(block) == asked or self._padding
+        if not more:
+            self.changed = os.fstat(self._fd).st_mtime_ns
+        return Lines(data, discarded, len(block), more)
 
     def before(self, limit: int) -> Iterator[bytes]:
         """The whole lines that precede the position, from at most `limit` bytes, in blocks of about 1 MiB."""

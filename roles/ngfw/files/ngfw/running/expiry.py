@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..effects.intent import VERSION, block_fields, block_of
 from ..effects.journal import Mark
-from ..effects.state import VERSION, block_fields, block_of
 from ..firewall.address import parse_network
 from ..firewall.entry import Action, Block, Direction, Entry, Origin
 

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from ..effects.state import State
@@ -18,7 +18,6 @@ STEP_BYTES = 1 << 20
 RECALL_BYTES = 8 << 20
 """The most that is read again of all logs together, so that thresholds go on counting after a restart."""
 
-_CURSOR_SECONDS = 1.0
 _POLL = "poll"
 
 
@@ -30,8 +29,7 @@ class Reader:
         self._tail: Tail | None = None
         self._watched = -1
         self._poll_seconds = config.poll_interval
-        self._moved_at = 0.0
-        self._due = False
+        self._due = False  # whether lines were read that no stored cursor covers
 
     @property
     def is_open(self) -> bool:
@@ -68,7 +66,9 @@ class Reader:
         if self._tail is None:
             return []
         chunks = self._tail.read(STEP_BYTES)
-        if not chunks:
+        if chunks:
+            self._due = True
+        else:
             self._listen(self._tail)
         return chunks
 
@@ -77,24 +77,20 @@ class Reader:
         return iter(()) if self._tail is None else self._tail.before(RECALL_BYTES)
 
     def positions(self) -> dict[str, Any]:
-        """How far was read, for the cursor."""
+        """How far was read, for the cursor, which the caller stores."""
+        self._due = False
         return {} if self._tail is None else self._tail.positions()
 
     def lag(self) -> int:
         """Bytes that wait to be read."""
         return 0 if self._tail is None else self._tail.lag()
 
-    def passed(self) -> None:
-        """What was read had no effect: the cursor follows, at most once a second."""
+    def move_later(self) -> None:
+        """The cursor is to be written once more, by the next move_if_due()."""
         self._due = True
-        if time.monotonic() - self._moved_at >= _CURSOR_SECONDS:
-            self.move()
-
-    def committed(self, *, again: bool) -> None:
-        """A batch took the cursor along; `again`: it is to be written once more, by the next move_if_due()."""
-        self._moved_at, self._due = time.monotonic(), again
 
     def move_if_due(self) -> None:
+        """Keep how far was read, if no batch has taken that along."""
         if self._due:
             self.move()
 
@@ -102,11 +98,8 @@ class Reader:
         """Keep how far was read, where no line had an effect; lines read twice after a kill have none either."""
         if self._tail is None:
             return
-        try:
-            self._state.move(self._tail.positions())
-        except OSError:
-            return  # the next batch with an effect reports it
-        self.committed(again=False)
+        with suppress(OSError):  # the next batch with an effect reports it
+            self._state.move(self.positions())
 
     def close(self) -> None:
         if self._tail is not None:
