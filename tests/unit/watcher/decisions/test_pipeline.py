@@ -94,8 +94,16 @@ class Setup:
             report=self.said.append,
         )
 
-    def feed(self, *data: bytes, now: float | None = NOW, format: str = "eve", discarded: int = 0) -> Batch:  # noqa: A002
-        batch = self.pipeline.process([Chunk(format, "eve.json", each, discarded) for each in data], now=now)
+    def feed(
+        self,
+        *data: bytes,
+        now: float | None = NOW,
+        format: str = "eve",  # noqa: A002
+        discarded: int = 0,
+        goes_on: bool = False,
+    ) -> Batch:
+        chunks = [Chunk(format, "eve.json", each, discarded) for each in data]
+        batch = self.pipeline.process(chunks, now=now, goes_on=goes_on)
         for decision in batch.decisions:
             if decision.block is not None:
                 self.recorder.put(decision.block, decision.time if now is None else now)
@@ -173,6 +181,36 @@ def test_the_first_hit_on_an_older_entry_is_named_once_a_batch(setup: Setup) -> 
     batch = setup.feed(alert() * 5 + alert("198.51.100.9") * 2, now=NOW + 1)
     assert [decision.ip for decision in batch.repeats] == ["203.0.113.7"]
     assert outcomes(batch) == [("new", "block", "198.51.100.9")]
+
+
+@pytest.mark.feature("A6", "D5")
+def test_parts_of_one_moment_are_decided_as_one_batch() -> None:
+    lines = [alert("203.0.113.8"), alert(), alert("203.0.113.8", sid=7), alert(sid=7), alert() * 2, alert("10.0.0.1")]
+
+    def decided(parts: int) -> tuple[list[str], list[str], list[tuple[str, str, str]]]:
+        setup = Setup(RULES + LONGER)
+        setup.feed(alert(at=NOW - 9), now=NOW - 9)
+        size = -(-len(lines) // parts)
+        cuts = [b"".join(lines[start : start + size]) for start in range(0, len(lines), size)]
+        batches = [setup.feed(cut, goes_on=part > 0) for part, cut in enumerate(cuts)]
+        told = [alert_line(each, "2026-11-24 17:00:00") for batch in batches for each in batch.alerts]
+        repeats = [each.ip for batch in batches for each in batch.repeats]
+        return told, repeats, [outcome for batch in batches for outcome in outcomes(batch)]
+
+    told, repeats, found = decided(1)
+    assert repeats == ["203.0.113.7"]
+    assert decided(2) == decided(3) == decided(6) == (told, repeats, found)
+
+
+def test_each_target_of_an_offender_is_another_block() -> None:
+    setup = Setup(RULES.replace("{duration: 30m}", "{duration: 30m, target: destination}"))
+    batch = setup.feed(alert(dest_ip="192.0.2.1") + alert(dest_ip="192.0.2.2") + alert(dest_ip="192.0.2.1"))
+    assert outcomes(batch) == [("new", "block", "192.0.2.1"), ("new", "block", "192.0.2.2")]
+
+
+def test_a_block_that_ended_in_the_recording_is_made_again(setup: Setup) -> None:
+    batch = setup.feed(*(alert(at=NOW + second) for second in (0, 1, 1799, 1800, 1801)), now=None)
+    assert [decision.time for decision in batch.decisions] == [NOW, NOW + 1800]
 
 
 def test_a_block_that_ended_is_made_again(setup: Setup) -> None:
@@ -528,6 +566,13 @@ def test_confirm_blocks_at_once_and_the_answer_decides(source: str) -> None:
 
 
 @pytest.mark.feature("B2")
+def test_an_answer_that_is_there_at_the_next_hit_counts() -> None:
+    setup = Asking(CONFIRM)
+    setup.feed(alert())
+    setup.says = (BAD,)
+    assert outcomes(setup.feed(alert(), goes_on=True)) == [("extended", "block", "203.0.113.7")]
+
+
 def test_require_waits_for_the_answer() -> None:
     setup = Asking(REQUIRE)
     batch = setup.feed(alert())

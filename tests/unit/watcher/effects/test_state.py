@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ngfw.effects.intent import Intent, Item, decode
+from ngfw.effects.intent import Intent, Item, merged
 from ngfw.effects.journal import Mark
 from ngfw.effects.state import CURSOR, PENDING, State, StateError, holder
 from ngfw.effects.wording import Lines
@@ -47,10 +49,6 @@ def state(tmp_path: Path, said: list[str]) -> State:
     return found
 
 
-def test_an_intent_survives_its_encoding() -> None:
-    assert decode(INTENT.encode()) == INTENT
-
-
 @pytest.mark.feature("A2")
 def test_pending_becomes_the_cursor(state: State) -> None:
     assert state.positions() is None
@@ -62,6 +60,43 @@ def test_pending_becomes_the_cursor(state: State) -> None:
     state.commit()
     assert state.pending() is None
     assert state.positions() == INTENT.positions
+
+
+@pytest.mark.feature("A2")
+def test_further_batches_are_added_to_pending(state: State) -> None:
+    other = replace(INTENT, positions={"b": 2}, alerts="", items=INTENT.items[1:])
+    for _turn in range(3):  # the second time in a file that was made beforehand
+        state.announce([INTENT])
+        state.announce([other], anew=False)
+        assert state.pending() == merged([INTENT, other])
+        state.announce([other])
+        assert state.pending() == other, "anew"
+        state.commit()
+        assert state.positions() == {"b": 2}
+
+
+@pytest.mark.feature("A2", "D6")
+@pytest.mark.parametrize("room", [0, 1, 100])
+def test_what_could_not_be_added_leaves_the_rest_as_it_is(
+    state: State, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """As on a full disk, which takes a part of what is written."""
+    real = os.pwrite
+
+    def full(descriptor: int, data: bytes, offset: int) -> int:
+        if not data[:room] or len(data) < len(other.encode()):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data[:room], offset)
+
+    other = replace(INTENT, positions={"b": 2})
+    state.announce([INTENT])
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space"):
+        state.announce([other], anew=False)
+    monkeypatch.undo()
+    assert (state.directory / PENDING).read_bytes() == INTENT.encode()
+    state.announce([other], anew=False)
+    assert state.pending() == merged([INTENT, other])
 
 
 @pytest.mark.feature("D6")

@@ -189,6 +189,85 @@ def test_killed_after_any_step_the_next_start_finishes(setup: Setup, step: str, 
     assert setup.transaction.resume() is False
 
 
+@pytest.mark.feature("A2")
+def test_batches_of_one_moment_are_journaled_and_committed_together(setup: Setup) -> None:
+    for mark, ip in enumerate((A, B, C), 1):
+        setup.transaction.begin(batch(decision(ip)), {"mark": mark})
+        setup.transaction.finish()
+    assert setup.steps == ["announced", "enforced"] * 3
+    assert setup.kernel.held == {A, B, C}
+    assert setup.lines(BLOCKS_LOG) == []
+    assert setup.state.positions() is None
+    assert setup.transaction.settle()
+    assert setup.steps[6:] == ["journaled", "committed"]
+    assert [line.split()[3] for line in setup.lines(BLOCKS_LOG)] == [A, B, C]
+    assert setup.state.positions() == {"mark": 3}
+    assert not setup.transaction.settle(), "there is nothing more"
+
+
+@pytest.mark.feature("A2")
+@pytest.mark.parametrize("cut", [0, 1, 60, 400])
+@pytest.mark.parametrize("nth", range(1, 9))
+def test_killed_amid_batches_of_one_moment_the_next_start_finishes(setup: Setup, nth: int, cut: int) -> None:
+    """Killed after each of eight steps; `cut` is what a kill kept from being written of the last announcement."""
+    batches = {1: batch(decision(A), decision(B, Outcome.SKIPPED)), 2: batch(decision(B)), 3: batch(decision(C))}
+    count = 0
+
+    def kill(_step: str) -> None:
+        nonlocal count
+        count += 1
+        if count == nth:
+            raise KilledError
+
+    def work() -> None:
+        for mark, each in batches.items():
+            setup.transaction.begin(each, {"mark": mark})
+            setup.transaction.finish()
+        setup.transaction.settle()
+
+    setup.after = kill
+    with pytest.raises(KilledError):
+        work()
+    pending = setup.directory / "state" / "pending"
+    if cut and nth in (3, 5):
+        pending.write_bytes(pending.read_bytes()[:-cut])
+    setup.after = setup.steps.append
+    setup.restart()
+    setup.transaction.resume()
+    for mark in range((setup.state.positions() or {"mark": 0})["mark"] + 1, 4):
+        setup.run(batches[mark], mark)  # these lines are read again
+    assert setup.kernel.held == {A, B, C}
+    assert [line.split()[3] for line in setup.lines(BLOCKS_LOG)] == [A, B, C]
+    assert [ip for _action, ip, _reason in setup.journaled()] == [A, B, B, C]
+    assert len(setup.lines(ALERT_LOG)) == 4
+    assert setup.state.positions() == {"mark": 3}
+
+
+@pytest.mark.feature("A2", "F5")
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_the_kernel_took_is_journaled_while_the_next_batch_waits_for_it(setup: Setup, killed: bool) -> None:
+    setup.transaction.begin(batch(decision(A)), {"mark": 1})
+    setup.transaction.finish()
+    setup.kernel.down = True
+    setup.transaction.begin(batch(decision(B), decision(C)), {"mark": 2})
+    with pytest.raises(KernelError):
+        setup.transaction.finish()
+    assert setup.transaction.settle()
+    assert [line.split()[3] for line in setup.lines(BLOCKS_LOG)] == [A]
+    assert setup.state.positions() is None
+    setup.kernel.down = False
+    setup.kernel.refused = {C: "whitelisted: 198.51.100.3"}
+    if killed:
+        setup.restart()
+        setup.transaction.resume()
+    else:
+        setup.finish()
+    assert [line.split()[3] for line in setup.lines(BLOCKS_LOG)] == [A, B]
+    reasons = [(ip, reason) for _action, ip, reason in setup.journaled()]
+    assert reasons == [(A, "RULE High"), (B, "RULE High"), (C, "whitelist: 198.51.100.3")]
+    assert setup.state.positions() == {"mark": 2}
+
+
 @pytest.mark.feature("A2", "E3")
 @pytest.mark.parametrize("name", [ALERT_LOG, BLOCKS_LOG, ALERTS_JSON])
 @pytest.mark.parametrize("cut", [0, 1, 60, 150, 400])

@@ -328,16 +328,19 @@ def test_padding_behind_a_cut_line_ends_it(opened: Opener, log: Path, size: int)
 
 
 @pytest.mark.feature("A4")
-def test_padding_at_the_end_may_yet_be_filled(opened: Opener, log: Path) -> None:
+@pytest.mark.parametrize("whole", [0, 1])
+def test_padding_at_the_end_may_yet_be_filled(opened: Opener, log: Path, whole: int) -> None:
     """As a network file system shows a write of another machine that has not arrived whole."""
     tail = opened()
     written = lines(2)
-    append(log, written[:60] + b"\0" * (len(written) - 60))
-    assert rest(tail) == b""
+    arrived = written.index(b"\n") + 1 if whole else 60
+    append(log, written[:arrived] + b"\0" * (len(written) - arrived))
+    before = rest(tail)
+    assert before.count(b"\n") == whole
     with log.open("r+b") as file:
-        file.seek(60)
-        file.write(written[60:])
-    assert rest(tail) == written
+        file.seek(arrived)
+        file.write(written[arrived:])
+    assert before + rest(tail) == written
 
 
 @pytest.mark.feature("A3", "A4")

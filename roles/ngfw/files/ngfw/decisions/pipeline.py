@@ -112,7 +112,7 @@ class Pipeline:
         `goes_on`: they belong to the same moment as those before, whose blocks have been put in force.
         """
         batch = Batch([], [], [])
-        self._view.look(anew=not goes_on)
+        self._view.look()
         if not goes_on:
             self._wide.clear()
             self._met.clear()

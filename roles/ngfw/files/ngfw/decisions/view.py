@@ -40,12 +40,11 @@ class View:
         self.guard: Callable[[Network], Guard | None] = enforcer.guard
         self.guards_near: Callable[[Network], bool] = enforcer.guards_near
 
-    def look(self, *, anew: bool = True) -> None:
-        """A batch begins, `anew` or as a further part of the one before."""
-        if anew:
-            self._fresh.clear()
-            self._offences.clear()
-            self._repeated.clear()
+    def look(self) -> None:
+        """A batch begins."""
+        self._fresh.clear()
+        self._offences.clear()
+        self._repeated.clear()
         self._lookups = []
         self._enforcer.look()
 

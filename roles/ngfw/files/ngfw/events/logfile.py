@@ -90,7 +90,7 @@ class LogFile:
             status = os.fstat(self._fd)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", path)
-            self.head = os.pread(self._fd, HEAD, 0)
+            self.look_again()
         except BaseException:
             os.close(self._fd)
             raise
@@ -126,8 +126,8 @@ class LogFile:
         return os.fstat(self._fd).st_nlink
 
     def look_again(self) -> None:
-        """Take notice of the head as it is now."""
-        self.head = os.pread(self._fd, HEAD, 0)
+        """Take notice of the head as it is now; NULs at its end may yet be filled."""
+        self.head = os.pread(self._fd, HEAD, 0).rstrip(b"\0")
 
     def seek(self, offset: int) -> None:
         """Go on from `offset`, the start of a line."""
@@ -163,6 +163,7 @@ class LogFile:
         more = len(block) == asked or self._padding
         if not more:
             self.changed = os.fstat(self._fd).st_mtime_ns
+            self._leave_unwritten()
         return Lines(data, discarded, len(block), more)
 
     def before(self, limit: int) -> Iterator[bytes]:
@@ -200,15 +201,20 @@ class LogFile:
             raise TruncatedError
         self.changed = status.st_mtime_ns
         if self._padding:
-            # On a network file system NULs at the very end can be a write that has not arrived: look again later.
-            self._scanned, self._padding = self.offset, False
+            self._scanned, self._padding = self.offset, False  # as _leave_unwritten() does
         return Lines(b"", 0, 0, False)
+
+    def _leave_unwritten(self) -> None:
+        """Look again later at NULs at the very end: on a network file system they can be a write yet to arrive."""
+        kept = self._torn.rstrip(b"\0")
+        self._scanned -= len(self._torn) - len(kept)
+        self._torn = kept
 
     def _note_head(self, block: bytes) -> None:
         known = len(self.head)
         if known < HEAD and self._scanned <= known:
             start = known - self._scanned
-            self.head += block[start : start + HEAD - known]
+            self.head += block[start : start + HEAD - known].rstrip(b"\0")
 
     def _whole_lines(self, block: bytes) -> bytes:
         """What of `block`, which ends at `_scanned`, completes lines; the rest is kept for the next time."""
