@@ -23,7 +23,7 @@ from ..rules.load import RuleSet
 from ..rules.model import RuleAction
 from ..settings.config import Config
 from .cases import decode
-from .decision import Decision, Lift, Outcome, counted, noted, skipped
+from .decision import Decision, Lift, Outcome, counted, noted, signature, skipped
 from .history import History
 from .policy import Enforcer, Terms, decide, reconsider, widened
 from .surge import Surges
@@ -84,7 +84,7 @@ class Pipeline:
         self._surges = Surges(config.high_alert, config.circuit_breaker)
         self._view = View(enforcer, ask, history, config.escalation.memory, self._surges.high_alert)
         self._wide: dict[str, str] = {}
-        self._met: dict[tuple[int, Network | None], tuple[Network, str]] = {}  # by id() of an action and offender
+        self._met: dict[tuple[int, Network | None], _Met] = {}  # by id() of an action and offender
         self._terms = _terms(config)
         self._home_net = config.home_net
         self._proxies = NetworkSet(config.trusted_proxies)
@@ -246,7 +246,7 @@ class Pipeline:
             for action in hit.rule.actions:
                 met = self._met.get((id(action), resolution.address))
                 if met is not None:
-                    decision = counted(hit, action, *met, None)
+                    decision = met.counted(hit, action)
                 else:
                     decision = decide(hit, action, resolution, self._view, self._terms, now=moment, stamped=stamped)
                     if decision.outcome is Outcome.NEW:
@@ -272,7 +272,7 @@ class Pipeline:
         Where reputation has a say, the reason of each is the one of the entry in force, which can change.
         """
         if decision.block is not None and hit.rule.intel == "skip" and action.target == "offender":
-            self._met[id(action), resolution.address] = decision.block.network, decision.reason
+            self._met[id(action), resolution.address] = _Met(decision.block.network, decision.reason)
 
     def _limited(self, decision: Decision, hit: Hit, action: RuleAction, established: bool, now: float) -> Decision:
         """A new block, or its refusal by the circuit breaker."""
@@ -314,6 +314,22 @@ class Pipeline:
         if kind not in self._reported:
             self._reported.add(kind)
             self._report(f"{path}: a line was skipped: {text}; further ones of this kind are only counted")
+
+
+class _Met:
+    """What the hits of one moment on an offender come to after the first: hardly ever anything new is told of them."""
+
+    __slots__ = ("_told", "network", "reason")
+
+    def __init__(self, network: Network, reason: str) -> None:
+        self.network, self.reason = network, reason
+        self._told: Decision | None = None
+
+    def counted(self, hit: Hit, action: RuleAction) -> Decision:
+        told = self._told
+        if told is None or signature(hit.record) != (told.sid, told.msg):
+            told = self._told = counted(hit, action, self.network, self.reason, None)
+        return told
 
 
 class _Repeats:
