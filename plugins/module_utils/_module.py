@@ -6,12 +6,11 @@ from __future__ import annotations
 import gc
 import heapq
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._firewall.address import FAMILIES, Key, Network, from_key
+from ._firewall.address import FAMILIES, Key, from_key
 from ._firewall.duration import format_duration
 from ._firewall.entry import Action, Direction, Entry, Origin
 from ._firewall.errors import FirewallError
@@ -61,16 +60,9 @@ def directions(target: str | None) -> tuple[Direction, ...]:
 
 def report(result: Result, *kinds: str) -> Parameters:
     """What a module returns of a result: the lists of these kinds, cut, their true totals, and the diff."""
-    added = {item.network for item in result.added}
-    networks: dict[str, dict[Network, None]] = {
-        "blocked": dict.fromkeys(entry.block.network for entry in (*result.blocked, *result.extended)),
-        "unblocked": dict.fromkeys(entry.block.network for entry in result.unblocked),
-        "added": dict.fromkeys(item.network for item in result.added),
-        "removed": dict.fromkeys(item.network for item in result.removed if item.network not in added),
-        "already": dict.fromkeys([block[0] for block in result.already] + [item.network for item in result.kept]),
-    }
+    networks = result.networks()
     counts = {kind: len(items) for kind, items in networks.items()} | {"refused": len(result.refused)}
-    lists: dict[str, list[Any]] = {kind: [*map(str, islice(items, _SHOWN))] for kind, items in networks.items()}
+    lists: dict[str, list[Any]] = {kind: [*map(str, items[:_SHOWN])] for kind, items in networks.items()}
     lists["refused"] = [refusal._asdict() for refusal in result.refused[:_SHOWN]]
     for kind, listed in (("added", result.listed), ("removed", result.unlisted), ("already", result.same)):
         keys = {key for _spec, members in listed for key in members}

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Callable, TypeVar
@@ -81,7 +81,6 @@ class Firewall:
             keep_mirror=keep_mirror,
         )
         self._protected: dict[Network, str] = {}
-        self._unprotected: set[Network] = set()
         self._guards: tuple[State, Guards] | None = None
         self._looking = False
         self._looked: State | None = None
@@ -221,7 +220,8 @@ class Firewall:
                 self._read_blocks(planner.state)
             else:
                 self._read_for(planner.state, wanted)
-            planner.block(wanted, self._current_guards(planner.state), **options)
+            leaving = {network for networks in planner.plan.expire.values() for network in networks}
+            planner.block(wanted, self._current_guards(planner.state, leaving), **options)
             if on_protected == "fail" and planner.result.refused:
                 raise InvalidInput(_not_to_be_blocked(planner.result.refused))
             if self._keep_mirror and not dry_run:
@@ -366,7 +366,6 @@ class Firewall:
         sets there are.
         """
         self._looking, self._looked = False, None
-        self._unprotected = set()
         with nullcontext() if dry_run else self._lock:
             now = self._clock()
             state, lost = self._kernel.look_again() if look_again else (self._kernel.state(), {})
@@ -417,15 +416,14 @@ class Firewall:
         passing = {} if peer is None or peer in self._protected else {peer: host.SSH_PEER_SECONDS}
         self._guards = None
         planner.protect(self._protected, passing, self._hooks)
-        self._unprotected = {network for networks in planner.plan.expire.values() for network in networks}
         self._protected.update((network, "SSH peer") for network in passing)
 
-    def _current_guards(self, state: State) -> Guards:
-        """The guards of a state, with the protected addresses that are about to be added to it."""
+    def _current_guards(self, state: State, leaving: Collection[Network] = ()) -> Guards:
+        """The guards of a state: with the protected addresses about to be added to it, without those about to leave."""
         if self._guards is None or self._guards[0] is not state:
             for family in self._families:
                 self._kernel.read(state, (allow_set(self._chain, family).name, own_set(self._chain, family).name))
-            guards = Guards(self._chain, self._families, state, self._protected, self._clock(), gone=self._unprotected)
+            guards = Guards(self._chain, self._families, state, self._protected, self._clock(), leaving)
             self._guards = (state, guards)
         return self._guards[1]
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from .address import Network, NetworkSet
@@ -39,8 +39,10 @@ class Guard(NamedTuple):
 
 
 class Guards:
-    """The protected and the whitelisted networks of a state; `protected` are more of them, with their reasons, and
-    `gone` are protected ones that are about to leave it."""
+    """The protected and the whitelisted networks of a state.
+
+    `protected` are more of them, with their reasons; `leaving` are protected ones of the state that do not count.
+    """
 
     def __init__(
         self,
@@ -49,12 +51,12 @@ class Guards:
         state: State,
         protected: Mapping[Network, str],
         now: float,
-        gone: Container[Network] = (),
+        leaving: Collection[Network] = (),
     ) -> None:
         own, allowed = {}, {}
         for family in families:
             for network, held in state.live(own_set(chain, family).name, now):
-                if network not in gone:
+                if network not in leaving:
                     own[network] = guard_comment(held.comment)[1]
             for network, held in state.live(allow_set(chain, family).name, now):
                 allowed[network] = guard_comment(held.comment)[1]

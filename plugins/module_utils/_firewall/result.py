@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .address import Key
+from .address import Key, Network
 from .entry import Block, Entry
 from .guards import WhitelistEntry, WhitelistItem
 from .layout import SetSpec
@@ -45,3 +46,18 @@ class Result:
     chain_after: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     changed: bool = False
+
+    def networks(self) -> dict[str, list[Network]]:
+        """The networks by what became of them, each once: blocked, unblocked, added, removed, already.
+
+        Those of blocklists are not among them.
+        """
+        added = {item.network for item in self.added}
+        found: dict[str, Iterable[Network]] = {
+            "blocked": (entry.block.network for entry in (*self.blocked, *self.extended)),
+            "unblocked": (entry.block.network for entry in self.unblocked),
+            "added": (item.network for item in self.added),
+            "removed": (item.network for item in self.removed if item.network not in added),
+            "already": [*(block.network for block in self.already), *(item.network for item in self.kept)],
+        }
+        return {kind: list(dict.fromkeys(networks)) for kind, networks in found.items()}

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..effects.wording import quoted
-from ..firewall.address import Network
 from ..firewall.duration import format_duration
 from ..firewall.result import Result
 
@@ -50,15 +49,7 @@ def remaining(seconds: int | None) -> str:
 
 def result_dict(result: Result) -> dict[str, Any]:
     """What a request came to, as JSON has it; keys and counts are those of the modules' results, without their cut."""
-    added = {item.network for item in result.added}
-    networks: dict[str, Iterable[Network]] = {
-        "blocked": (entry.block.network for entry in (*result.blocked, *result.extended)),
-        "unblocked": (entry.block.network for entry in result.unblocked),
-        "added": (item.network for item in result.added),
-        "removed": (item.network for item in result.removed if item.network not in added),
-        "already": [*(each.network for each in result.already), *(item.network for item in result.kept)],
-    }
-    found: dict[str, Any] = {kind: list(map(str, dict.fromkeys(items))) for kind, items in networks.items()}
+    found: dict[str, Any] = {kind: list(map(str, networks)) for kind, networks in result.networks().items()}
     found["refused"] = [{"address": each.address, "reason": each.reason} for each in result.refused]
     return {**found, "count": {name: len(items) for name, items in found.items()}, "changed": result.changed}
 
