@@ -20,9 +20,10 @@ from ngfw.effects import enforcement
 from ngfw.effects.enforcement import Rehearsal
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Block, Entry, Origin
+from ngfw.firewall.errors import KernelError
 from ngfw.metrics import Histogram
 from ngfw.rules.load import RuleSet, parse_rules
-from ngfw.running import notify
+from ngfw.running import notify, reader
 from ngfw.running.expiry import Expiries
 from ngfw.running.loop import Loop
 from ngfw.running.notify import Notifier
@@ -172,6 +173,29 @@ def test_where_the_first_start_begins(dry_run: DryRun, start_at: str, found: lis
 
     dry_run.run(steps)
     assert [each["ip"] for each in dry_run.decisions()] == found
+
+
+@pytest.mark.feature("A2")
+def test_what_could_not_be_decided_is_read_again(dry_run: DryRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Amid the batches of one moment the blocks that the kernel holds cannot be read any more."""
+    addresses = [f"203.0.113.{number}" for number in range(1, 11)]
+    dry_run.config = replace(dry_run.config, start_at="beginning")
+    dry_run.write(*map(alert, addresses))
+    monkeypatch.setattr(reader, "STEP_BYTES", 2 * len(alert(addresses[0])))
+    real = Rehearsal.standing
+
+    def broken(rehearsal: Rehearsal, block: Block) -> Entry | None:
+        if str(block.network) == addresses[6]:
+            raise KernelError("the kernel said no; try again")
+        return real(rehearsal, block)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Rehearsal, "standing", broken)
+        with pytest.raises(KernelError):
+            Service(dry_run.load).run()
+    assert [each["ip"] for each in dry_run.decisions()] == addresses[:6]
+    dry_run.run(lambda: wait_until(lambda: len(dry_run.decisions()) >= len(addresses)))
+    assert [each["ip"] for each in dry_run.decisions()] == addresses
 
 
 @pytest.mark.feature("E3")

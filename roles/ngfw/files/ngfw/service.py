@@ -138,8 +138,10 @@ class Service:
                     if self._loop.take(signal.SIGHUP):
                         self._reload()
                     self._loop.wait(idle=not self._work())
-            except FirewallError as error:
-                self._error(f"cannot go on: {error}")  # what is not committed is read again by the next start
+            except Exception as error:
+                self._reader.stay()
+                if isinstance(error, FirewallError):
+                    self._error(f"cannot go on: {error}")
                 raise
             finally:
                 self._stop()
@@ -174,6 +176,7 @@ class Service:
 
     def _stop(self) -> None:
         self._notifier.stopping()
+        self._transaction.settle()
         if self._reader.is_open:
             if not self._transaction.unfinished:
                 self._reader.move()

@@ -30,6 +30,8 @@ class Reader:
         self._watched = -1
         self._poll_seconds = config.poll_interval
         self._due = False  # whether lines were read that no stored cursor covers
+        self._stored: dict[str, Any] = {}
+        self._stays = False
 
     @property
     def is_open(self) -> bool:
@@ -40,6 +42,7 @@ class Reader:
         sources = [Source(source.path, source.format) for source in self._config.sources]
         self._tail = Tail(sources, positions, self._config.start_at, report=self._report)
         self._listen(self._tail)
+        self._stored = positions or {}
         if positions is None:
             self.move()  # a kill from here on must not make the next start skip to the end again
 
@@ -78,8 +81,9 @@ class Reader:
 
     def positions(self) -> dict[str, Any]:
         """How far was read, for the cursor, which the caller stores."""
-        self._due = False
-        return {} if self._tail is None else self._tail.positions()
+        if self._tail is not None and not self._stays:
+            self._due, self._stored = False, self._tail.positions()
+        return self._stored
 
     def lag(self) -> int:
         """Bytes that wait to be read."""
@@ -88,6 +92,10 @@ class Reader:
     def move_later(self) -> None:
         """The cursor is to be written once more, by the next move_if_due()."""
         self._due = True
+
+    def stay(self) -> None:
+        """From now on the cursor stays: what was read last could not be decided, so the next start has to read it."""
+        self._stays = True
 
     def move_if_due(self) -> None:
         """Keep how far was read, if no batch has taken that along."""
