@@ -15,19 +15,9 @@ from ngfw.effects.journal import Mark
 from ngfw.effects.state import CURSOR, PENDING, State, StateError, holder
 from ngfw.effects.wording import Lines
 from ngfw.firewall.address import parse_network
-from ngfw.firewall.entry import Action, Block, Direction
+from ngfw.firewall.entry import Action, Block
 
-BLOCK = Block(
-    parse_network("2001:db8::/64"),
-    Action.RATE_LIMIT,
-    Direction.DESTINATION,
-    60,
-    "Regel ä",
-    "warum?",
-    "5/second",
-    7,
-    "P: ",
-)
+BLOCK = Block(parse_network("2001:db8::/64"), Action.RATE_LIMIT, duration=60, rate="5/second", burst=7)
 INTENT = Intent(
     positions={"/var/log/eve.json": {"inode": 5, "offset": 10}},
     alerts="alert \ud800 line\n",
