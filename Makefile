@@ -19,9 +19,11 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 LINK := collections/ansible_collections/reflex/ngfw
 STEP := .venv/bin/python tests/results.py step
-STAGES := lint unit kernel sanity molecule
+STAGES := lint unit kernel
+MOLECULE := molecule
 
 APT_BASE := python3 python3-venv git ca-certificates
+APT_SANITY := $(APT_BASE) shellcheck
 APT_KERNEL := $(APT_BASE) iptables ipset iproute2 iputils-ping procps nftables
 APT_LAB := $(APT_BASE) podman runc mmdebstrap debian-archive-keyring iproute2 slirp4netns netcat-openbsd openssh-client
 
@@ -67,10 +69,19 @@ $(LINK):
 	mkdir -p $(@D)
 	ln -sfn ../../.. $@
 
+# Molecule waits much and sanity is one process: they share the time.
 test: ## lint, unit, kernel, sanity, molecule; stops at the first failure, ends with a count
 	rm -rf .cache/results
 	trap 'echo; python3 tests/results.py count' EXIT
 	for stage in $(STAGES); do $(MAKE) $$stage; done
+	echo "==> sanity, beside molecule and told after it"
+	$(call packages,$(APT_SANITY))
+	$(MAKE) sanity >.cache/sanity.log 2>&1 & sanity=$$!
+	failed=0
+	$(MAKE) $(MOLECULE) || failed=1
+	wait $$sanity || failed=1
+	cat .cache/sanity.log
+	exit $$failed
 
 lint: .venv/ready $(LINK) ## style, types, layers: ruff, mypy, import-linter, yamllint, ansible-lint
 	echo "==> lint: style, types and layers"
@@ -141,7 +152,7 @@ kernel: root .venv/ready $(LINK) ## tests against the real kernel, in network na
 
 sanity: .venv/ready ## ansible-test sanity on the collection as users get it
 	echo "==> sanity: ansible-test (first time: about a minute and a half)"
-	$(call packages,$(APT_BASE) shellcheck)
+	$(call packages,$(APT_SANITY))
 	rm -f .cache/results/sanity.json
 	python tests/sanity.py $(PYTHON39)
 
