@@ -252,6 +252,7 @@ class Service:
             self._attempts += 1
             self._loop.after("retry", pause, _nothing)
             return False
+        self._healing.written()  # at once: what somebody undoes before this is not seen
         if self._attempts:
             self._attempts = 0
             self._journal.say("the kernel takes blocks again")
@@ -267,7 +268,6 @@ class Service:
         self._reputation.settled()
         if self._transaction.hanging:
             self._reader.move_later()  # by then what hangs on answers is in the desk's own file
-        self._healing.written()
         self._blocks.arm()
 
     def _follow_modes(self) -> None:
