@@ -86,7 +86,7 @@ def test_a_whitelist_entry_that_others_made_is_respected_after_looking_again(lab
 
     staying.ensure()
 
-    assert staying.guard(parse_network(ATTACKER)).kind == "whitelisted"
+    assert staying.look().guard(parse_network(ATTACKER)).kind == "whitelisted"
     assert staying.block([block(ATTACKER)]).refused
 
 
@@ -104,11 +104,11 @@ def test_a_rate_rule_comes_back_with_the_next_block_where_its_set_was_empty_at_t
 
 def test_a_block_of_the_mirror_expires_with_the_kernels(lab, staying, block):
     staying.block([block(ATTACKER, duration=1)])
-    assert staying.standing(block(ATTACKER))
+    assert staying.look().standing(block(ATTACKER))
 
     lab.wait_until(lambda: lab.arrives(ATTACKER, HOST))
 
-    lab.wait_until(lambda: staying.standing(block(ATTACKER)) is None)
+    lab.wait_until(lambda: staying.look().standing(block(ATTACKER)) is None)
     assert staying.block([block(ATTACKER, duration=60)]).blocked
     assert not lab.arrives(ATTACKER, HOST)
 

@@ -81,17 +81,17 @@ def test_a_writer_that_was_killed_blocks_nobody(lab, block):
 def test_a_process_that_stays_sees_what_others_wrote(lab, block):
     staying = lab.firewall(keep_mirror=True)
     staying.block([block(ATTACKER)])
-    assert staying.standing(block(ATTACKER))
+    assert staying.look().standing(block(ATTACKER))
 
     other = lab.firewall()
     other.flush()
-    assert staying.standing(block(ATTACKER)) is None
+    assert staying.look().standing(block(ATTACKER)) is None
     assert staying.block([block(ATTACKER)]).blocked
     assert not lab.arrives(ATTACKER, HOST)
 
     other.whitelist([WhitelistItem(parse_network(ATTACKER))])
-    assert staying.guard(parse_network(ATTACKER)).kind == "whitelisted"
-    assert staying.guards_near(parse_network("203.0.113.0/24"))
+    assert staying.look().guard(parse_network(ATTACKER)).kind == "whitelisted"
+    assert staying.look().guards_near(parse_network("203.0.113.0/24"))
     assert staying.block([block(ATTACKER)]).refused
 
     other.remove()
@@ -112,7 +112,7 @@ def test_a_process_that_stays_agrees_with_the_kernel_after_its_own_writing(lab, 
     assert [entry.block for entry in mirror] == [entry.block for entry in kernel]
     for mirrored, entry in zip(mirror, kernel):
         assert mirrored.expires_at == pytest.approx(entry.expires_at, abs=50)
-    assert staying.guard(parse_network("203.0.113.9"))
+    assert staying.look().guard(parse_network("203.0.113.9"))
     assert not lab.firewall().ensure().changed
 
 
@@ -179,20 +179,20 @@ def test_a_user_without_privileges_is_told_what_to_do(lab, block, prepared):
     assert lab.kernel() == before
 
 
-def test_a_look_lasts_until_the_next_look_or_change(lab, block):
+def test_a_look_lasts_until_the_next(lab, block):
     watching, other = lab.firewall(keep_mirror=True), lab.firewall()
     watching.ensure()
-    watching.look()
-    assert watching.standing(block("203.0.113.7")) is None
+    sight = watching.look()
+    assert sight.standing(block("203.0.113.7")) is None
     other.block([block("203.0.113.7")])
     other.whitelist([WhitelistItem(parse_network("203.0.113.8"))])
 
-    assert watching.standing(block("203.0.113.7")) is None
-    assert watching.guard(parse_network("203.0.113.8")) is None
-    watching.look()
-    assert watching.standing(block("203.0.113.7")) is not None
-    assert watching.guard(parse_network("203.0.113.8")) is not None
+    assert sight.standing(block("203.0.113.7")) is None
+    assert sight.guard(parse_network("203.0.113.8")) is None
+    sight = watching.look()
+    assert sight.standing(block("203.0.113.7")) is not None
+    assert sight.guard(parse_network("203.0.113.8")) is not None
     other.unblock([parse_network("203.0.113.7")])
     assert [str(entry.block.network) for entry in watching.block([block("203.0.113.7")]).blocked] == ["203.0.113.7"]
     other.unblock([parse_network("203.0.113.7")])
-    assert watching.standing(block("203.0.113.7")) is None
+    assert watching.look().standing(block("203.0.113.7")) is None

@@ -13,7 +13,7 @@ from . import host, saved
 from .address import FAMILIES, IPV4, IPV6, Key, Network, from_key
 from .entry import Action, Block, Direction, Entry, Origin, valid_rule_name
 from .errors import InvalidInput, KernelError, SetMissing
-from .guards import Guard, Guards, WhitelistItem
+from .guards import Guards, WhitelistItem
 from .info import GATHER, Info
 from .ipset import IpSets, Rejected
 from .iptables import Iptables
@@ -24,6 +24,7 @@ from .netset import Netset
 from .plan import Planner
 from .result import Refusal, Result
 from .runner import Runner, SystemRunner
+from .sight import Sight
 from .state import Entries, State, as_entry
 
 RUN_DIRECTORY = Path("/run/ngfw")
@@ -82,8 +83,6 @@ class Firewall:
         )
         self._protected: dict[Network, str] = {}
         self._guards: tuple[State, Guards] | None = None
-        self._looking = False
-        self._looked: State | None = None
 
     # --- looking -----------------------------------------------------------------------------------------------
 
@@ -108,24 +107,10 @@ class Firewall:
             for network, held in state.live(spec.name, now)
         ]
 
-    def look(self) -> None:
-        """From now to the next change `standing`, `guard` and `guards_near` answer without asking who else wrote.
-
-        For many questions in a row, such as a batch's: what is then asked for is planned anew under the lock.
-        """
-        self._looking, self._looked = True, None
-
-    def standing(self, block: Block) -> Entry | None:
-        """The entry of that network, action and direction in force now, whatever its rate or prefix."""
-        state, now = self._now(), self._clock()
-        spec = block_set(self._chain, block)
-        if spec.label:
-            self._read_for(state, (block,))
-        elif spec.name not in state.entries:
-            self._kernel.read(state, (spec.name,))
-        held = state.held(spec.name, block.network, now)
-        found = state.elsewhere(spec, block.network, now) if held is None else (spec, held)
-        return None if found is None else as_entry(found[0], block.network, found[1])
+    def look(self) -> Sight:
+        """What is in force now."""
+        state = self._kernel.state()
+        return Sight(self._chain, self._kernel, state, self._current_guards(state), self._clock())
 
     def holds(self, block: Block) -> bool:
         """Whether the kernel holds the entry of that network, action, direction (and rate or prefix) at this moment.
@@ -146,14 +131,6 @@ class Firewall:
         """A number that moves when others change something under the lock; None if that cannot be told."""
         return self._lock.changes_by_others()
 
-    def guard(self, network: Network) -> Guard | None:
-        """The protected or whitelisted network that wholly covers this one."""
-        return self._current_guards(self._now()).covering(network)
-
-    def guards_near(self, network: Network) -> bool:
-        """Whether a protected or whitelisted address lies inside this network, or around it."""
-        return self._current_guards(self._now()).near(network)
-
     def warnings(self) -> list[str]:
         """What the operator should know about this host, if anything."""
         found = []
@@ -169,7 +146,6 @@ class Firewall:
 
     def forget(self) -> None:
         """Believe nothing that was read before: somebody changed the kernel beside the lock."""
-        self._looking, self._looked = False, None
         self._kernel.forget()
 
     def close(self) -> None:
@@ -219,7 +195,7 @@ class Firewall:
             if options["purge"]:
                 self._read_blocks(planner.state)
             else:
-                self._read_for(planner.state, wanted)
+                self._kernel.read_for(planner.state, wanted)
             leaving = {network for networks in planner.plan.expire.values() for network in networks}
             planner.block(wanted, self._current_guards(planner.state, leaving), **options)
             if on_protected == "fail" and planner.result.refused:
@@ -346,15 +322,6 @@ class Firewall:
 
     # --- inner steps -------------------------------------------------------------------------------------------
 
-    def _now(self) -> State:
-        """The state that look-ups answer from."""
-        if self._looked is not None:
-            return self._looked
-        state = self._kernel.state()
-        if self._looking:
-            self._looked = state
-        return state
-
     @contextmanager
     def _planning(
         self, dry_run: bool, *, prepare: bool = True, only_lifts: bool = False, look_again: bool = False
@@ -365,7 +332,6 @@ class Firewall:
         makes nothing where there is nothing of the chain. `look_again` believes no mirror of the chain and of which
         sets there are.
         """
-        self._looking, self._looked = False, None
         with nullcontext() if dry_run else self._lock:
             now = self._clock()
             state, lost = self._kernel.look_again() if look_again else (self._kernel.state(), {})
@@ -392,6 +358,8 @@ class Firewall:
     def _claim_again(self, planner: Planner) -> None:
         """Blocks that the mirror holds, but that somebody lifted beside the lock, are new ones."""
         result, already = planner.result, planner.result.already
+        if not already:
+            return
         specs = [block_set(self._chain, block) for block in already]
         wanted: dict[SetSpec, Entries] = {}
         for spec, block in zip(specs, already):
@@ -440,18 +408,6 @@ class Firewall:
 
     def _read_blocks(self, state: State) -> None:
         self._kernel.read(state, (spec.name for spec in state.sets.values() if spec.role is Role.BLOCK))
-
-    def _read_for(self, state: State, blocks: Iterable[Block]) -> None:
-        """Read the sets that may hold entries of the same action, direction and family as these blocks."""
-        kinds = {(block.action, block.direction, len(block.network.packed)) for block in blocks}
-        self._kernel.read(
-            state,
-            (
-                spec.name
-                for spec in state.sets.values()
-                if spec.role is Role.BLOCK and (spec.action, spec.direction, 4 if spec.family == IPV4 else 16) in kinds
-            ),
-        )
 
     def _sift(self, items: Iterable[_T], network_of: Callable[[_T], Network]) -> tuple[list[_T], list[Refusal]]:
         """The items that this kernel can have, and refusals of the others; InvalidInput for a family left out."""

@@ -9,8 +9,8 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Callable
 
-from .address import Key, Network
-from .entry import decode_comment
+from .address import IPV4, Key, Network
+from .entry import Block, decode_comment
 from .errors import InvalidInput, KernelError, SetMissing
 from .ipset import IpSets, Rejected, SetEntry
 from .iptables import Iptables
@@ -105,15 +105,29 @@ class Kernel:
                     for entry in self._sets.entries(name)
                 }
 
+    def read_for(self, state: State, blocks: Iterable[Block]) -> None:
+        """Read the sets that may hold entries of the same action, direction and family as these blocks."""
+        kinds = {(block.action, block.direction, len(block.network.packed)) for block in blocks}
+        self.read(
+            state,
+            (
+                spec.name
+                for spec in state.sets.values()
+                if spec.role is Role.BLOCK and (spec.action, spec.direction, 4 if spec.family == IPV4 else 16) in kinds
+            ),
+        )
+
     def refuse_used(self, state: State, unwanted: Sequence[SetSpec]) -> None:
         """Raise KernelError, before anything is changed, if rules that are not ours use a set that is to be destroyed.
 
         Rules that were just replaced hold their sets for a moment longer.
         """
+        if not unwanted:
+            return
         rules = [rule for chain in state.chains.values() for rule in chain.rules]
         ours = Counter(word for rule in rules for word in rule)
         deadline = time.monotonic() + _RELEASE_SECONDS
-        while unwanted:
+        while True:
             headers = self._sets.headers()
             used = [s.name for s in unwanted if s.name in headers and headers[s.name].references > ours[s.name]]
             if not used:

@@ -97,11 +97,13 @@ def label_of(parameters: str) -> str:
     return hashlib.sha256(parameters.encode()).hexdigest()[:8]
 
 
+@lru_cache(maxsize=256)
 def allow_set(chain: str, family: str) -> SetSpec:
     """The set of whitelisted networks."""
     return SetSpec(f"{chain}-allow{_DIGITS[family]}", Role.ALLOW, family)
 
 
+@lru_cache(maxsize=256)
 def own_set(chain: str, family: str) -> SetSpec:
     """The set of protected addresses."""
     return SetSpec(f"{chain}-own{_DIGITS[family]}", Role.OWN, family)

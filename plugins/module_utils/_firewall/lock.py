@@ -14,6 +14,7 @@ from types import TracebackType
 from .errors import FirewallError, LockTimeout, NotPermitted
 
 _CONTENT = struct.Struct("=QI")  # generation, pid of the last holder
+_PID = struct.Struct("=I")
 _POLL_SECONDS = 0.005
 
 
@@ -47,7 +48,7 @@ class Lock:
                         "and run again when it has ended"
                     ) from None
                 time.sleep(_POLL_SECONDS)
-        os.pwrite(descriptor, _CONTENT.pack(self._read(descriptor)[0], os.getpid()), 0)
+        os.pwrite(descriptor, _PID.pack(os.getpid()), _CONTENT.size - _PID.size)
         return self
 
     def __exit__(

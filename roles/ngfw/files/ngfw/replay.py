@@ -84,7 +84,7 @@ def replay(
     pipeline = Pipeline(
         config,
         rules,
-        recorder,
+        recorder.look,
         ask=_providers(config, online, report),
         history=history,
         metrics=summary.metrics,

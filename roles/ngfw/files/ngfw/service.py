@@ -367,7 +367,7 @@ class Service:
         return Pipeline(
             managed,
             self._rules,
-            self._enforcement,
+            self._enforcement.look,
             ask=self._reputation.ask,
             history=self._history,
             metrics=self._metrics,

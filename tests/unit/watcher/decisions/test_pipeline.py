@@ -89,7 +89,7 @@ class Setup:
         self.pipeline = Pipeline(
             self.config,
             self.rules,
-            self.recorder,
+            self.recorder.look,
             metrics=self.metrics,
             report=self.said.append,
         )
@@ -499,7 +499,7 @@ def test_an_offender_that_comes_back_is_blocked_for_longer_until_it_is_forgotten
     history = History(None, report=lambda text, problem: None)
     history.open()
     setup = Setup(config=replace(Config.default(), escalation=Escalation(factor=2, max=4 * 3600, memory=86_400)))
-    setup.pipeline = Pipeline(setup.config, setup.rules, setup.recorder, history=history)
+    setup.pipeline = Pipeline(setup.config, setup.rules, setup.recorder.look, history=history)
     found = []
     moment = NOW
     for _time in range(6):
@@ -529,7 +529,7 @@ class Asking(Setup):
         super().__init__(rules)
         self.says: tuple[Verdict, ...] = (PENDING,)
         self.asked: list[tuple[Network, intel.Case]] = []
-        self.pipeline = Pipeline(self.config, self.rules, self.recorder, ask=self.ask, metrics=self.metrics)
+        self.pipeline = Pipeline(self.config, self.rules, self.recorder.look, ask=self.ask, metrics=self.metrics)
 
     def ask(self, address: Network, case: intel.Case) -> tuple[Verdict, ...]:
         self.asked.append((address, case))
@@ -592,11 +592,13 @@ def test_an_answer_for_a_rule_that_is_gone_or_a_text_of_others_does_nothing() ->
     setup = Asking(REQUIRE)
     setup.feed(alert())
     address, case = setup.asked[0]
-    other = Pipeline(setup.config, parse_rules(LONGER.replace("  -", "rules:\n  -", 1).encode(), "x"), setup.recorder)
+    other = Pipeline(
+        setup.config, parse_rules(LONGER.replace("  -", "rules:\n  -", 1).encode(), "x"), setup.recorder.look
+    )
     for text in (case.text, "", "[]", "{}", '{"rule":7}', case.text.replace('"action":0', '"action":9')):
         pipeline_of = other if text == case.text else setup.pipeline
         answers = [intel.Answer(1, address, (BAD,), {"key": text}, True)]
-        assert pipeline_of.answered(answers, now=NOW) == (Batch([], [], []), [])
+        assert pipeline_of.answered(answers, now=NOW) == (Batch([], [], [], []), [])
 
 
 def test_what_is_kept_for_an_answer_is_bounded() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from ngfw.effects.journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, DAEMON_LOG, MAX_HELD_BYTES, Journal, missing
-from ngfw.effects.wording import decision_lines, quoted, text_line, unquoted
+from ngfw.effects.wording import alert_line, decision_lines, quoted, unquoted
 
 from .conftest import decision
 
@@ -42,7 +42,7 @@ def journal(tmp_path: Path, said: list[str]) -> Journal:
 def test_no_message_forges_a_line(journal: Journal, tmp_path: Path, message: str) -> None:
     entry = decision(msg=message, reason=f"RULE {message}")
     lines = decision_lines(entry, now=1756812285.0, stamp=STAMP, dry_run=False)
-    journal.append({ALERT_LOG: text_line("ALERT", entry, STAMP), BLOCKS_LOG: lines.text, ALERTS_JSON: lines.record})
+    journal.append({ALERT_LOG: alert_line(entry, STAMP), BLOCKS_LOG: lines.text, ALERTS_JSON: lines.record})
     journal.say(message)
     for name in (ALERT_LOG, BLOCKS_LOG, DAEMON_LOG):
         content = (tmp_path / "log" / name).read_bytes()

@@ -79,7 +79,7 @@ class Setup:
             self.kernel.block,
             clock=lambda: self.now,
             on_entries=self.entries.extend,
-            lifted=lambda block: self.lifted.pop(str(block.network), None),
+            lifted=lambda keys: {key: self.lifted.pop(str(key[0])) for key in keys if str(key[0]) in self.lifted},
             after=lambda step: self.after(step),
         )
 
@@ -130,7 +130,7 @@ def decision(ip: str, outcome: Outcome = Outcome.NEW, duration: int = 1800) -> D
 
 
 def batch(*decisions: Decision, repeats: tuple[Decision, ...] = ()) -> Batch:
-    return Batch(list(decisions), [*decisions, *repeats], list(repeats))
+    return Batch(list(decisions), [*decisions, *repeats], list(repeats), [])
 
 
 A, B, C = "198.51.100.1", "198.51.100.2", "198.51.100.3"

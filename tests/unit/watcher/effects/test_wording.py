@@ -5,7 +5,7 @@ import json
 
 import pytest
 from ngfw.decisions.decision import Decision, Outcome
-from ngfw.effects.wording import Lines, decision_lines, ending_lines, iso_time, refused_lines, text_line
+from ngfw.effects.wording import Lines, alert_line, decision_lines, ending_lines, iso_time, refused_lines
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Action, Block, Entry, Origin
 
@@ -17,14 +17,12 @@ STAMP = "2025-09-02 11:24:45"
 @pytest.mark.feature("E1")
 def test_a_line_has_the_form_of_the_contract() -> None:
     known = decision(score=0, reason="REPUTATION BLOCK (source=firehol)", ip="10.0.0.1")
-    assert text_line("BLOCKED", known, STAMP) == (
+    assert decision_lines(known, now=1756812285.0, stamp=STAMP, dry_run=False).text == (
         "2025-09-02 11:24:45 BLOCKED 10.0.0.1 (REPUTATION SCORE: 0) [REPUTATION BLOCK (source=firehol)] "
         'SID=2000004 MSG="TEST ICMP Ping Detected"\n'
     )
     bare = decision(sid=None, msg=None, ip="")
-    assert text_line("ALERT", bare, STAMP) == (
-        '2025-09-02 11:24:45 ALERT - (REPUTATION SCORE: -) [RULE Ping] SID=- MSG=""\n'
-    )
+    assert alert_line(bare, STAMP) == ('2025-09-02 11:24:45 ALERT - (REPUTATION SCORE: -) [RULE Ping] SID=- MSG=""\n')
 
 
 @pytest.mark.feature("E2")

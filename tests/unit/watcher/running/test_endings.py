@@ -36,8 +36,9 @@ class Kernel:
     def put(self, *entries: Entry) -> None:
         self.held.update({each.block[:3]: each for each in entries})
 
-    def look(self) -> None:
+    def look(self) -> Kernel:
         """What is held changes between two calls only."""
+        return self
 
     def entries(self) -> list[Entry]:
         return list(self.held.values())
@@ -106,11 +107,11 @@ def test_a_block_that_was_lifted_unseen_does_not_expire(setup: Setup) -> None:
 def test_the_end_of_a_block_that_turns_out_to_be_gone_is_told_once(setup: Setup) -> None:
     setup.block(entry(A), entry(B, NOW + 5))
     setup.now = NOW + 6
-    lines = setup.endings.unseen(entry(A).block)
-    assert lines is not None
-    assert json.loads(lines.record)["action"] == "unblock"
-    assert setup.endings.unseen(entry(A).block) is None
-    assert setup.endings.unseen(entry(B).block) is None, "it has expired, which is told elsewhere"
+    first, second = (entry(address).block[:3] for address in (A, B))
+    found = setup.endings.unseen([first, second])
+    assert list(found) == [first], "the other has expired, which is told elsewhere"
+    assert json.loads(found[first].record)["action"] == "unblock"
+    assert setup.endings.unseen([first, second]) == {}
 
 
 def test_what_others_lift_prolong_or_take_over(setup: Setup) -> None:
@@ -157,9 +158,7 @@ def test_what_the_watcher_lifts_itself(setup: Setup) -> None:
     setup.block(entry(A), entry(B))
     setup.endings.lifted([entry(A), entry("203.0.113.9")], "on_stop: flush")
     assert setup.told() == [("unblock", A, "on_stop: flush")]
-    assert setup.endings.unseen(entry("203.0.113.9").block) is None
-    lines = setup.endings.unseen(entry(B).block)
-    assert lines is not None
+    (lines,) = setup.endings.unseen([entry(address).block[:3] for address in ("203.0.113.9", B)]).values()
     assert " UNBLOCKED 203.0.113.2 " in lines.text
     assert len(setup.endings) == 0
 

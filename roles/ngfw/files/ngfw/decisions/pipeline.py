@@ -7,7 +7,7 @@ The service drives it with what has just been written, the replay with recorded 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from ..events import eve, fastlog
@@ -25,7 +25,7 @@ from ..settings.config import Config
 from .cases import decode
 from .decision import Decision, Lift, Outcome, counted, noted, signature, skipped
 from .history import History
-from .policy import Enforcer, Terms, decide, reconsider, widened
+from .policy import Sight, Terms, decide, reconsider, widened
 from .surge import Surges
 from .view import Ask, View
 
@@ -47,7 +47,7 @@ class Batch(NamedTuple):
     decisions: list[Decision]
     alerts: list[Decision]
     repeats: list[Decision]
-    lookups: Sequence[tuple[Network, Case]] = ()
+    lookups: list[tuple[Network, Case]]
 
     @property
     def has_effect(self) -> bool:
@@ -61,7 +61,7 @@ class Pipeline:
         self,
         config: Config,
         rules: RuleSet,
-        enforcer: Enforcer,
+        look: Callable[[], Sight],
         *,
         own: Iterable[Network] = (),
         ask: Ask | None = None,
@@ -69,7 +69,8 @@ class Pipeline:
         metrics: Metrics | None = None,
         report: Callable[[str], None] | None = None,
     ) -> None:
-        """`own` are the host's addresses beside `home_net`; `report` is told the first bad line of each kind.
+        """`look` says what is in force, for one batch after the other; `own` are the host's addresses beside
+        `home_net`; `report` is told the first bad line of each kind.
 
         Without `ask` there are no providers, without `history` no offender was blocked before.
         """
@@ -82,7 +83,7 @@ class Pipeline:
         self._sieve = eve.Sieve(glances)
         self._sieve_of_counted = eve.Sieve({kind: look for kind, look in glances.items() if kind in self._counted})
         self._surges = Surges(config.high_alert, config.circuit_breaker)
-        self._view = View(enforcer, ask, history, config.escalation.memory, self._surges.high_alert)
+        self._view = View(look, ask, history, config.escalation.memory, self._surges.high_alert)
         self._wide: dict[str, str] = {}
         self._met: dict[tuple[int, Network | None], _Met] = {}  # by id() of an action and offender
         self._terms = _terms(config)
@@ -111,13 +112,12 @@ class Pipeline:
 
         `goes_on`: they belong to the same moment as those before, whose blocks have been put in force.
         """
-        batch = Batch([], [], [])
-        self._view.look()
+        batch = Batch([], [], [], self._view.begin())
         if not goes_on:
             self._wide.clear()
             self._met.clear()
         seen: Counter[str] = Counter()
-        needs = self._engine.needs
+        needed = self._engine.types
         for chunk in chunks:
             if chunk.discarded:
                 self._invalid("length", "too long, torn, or NUL bytes", chunk.path, chunk.discarded)
@@ -134,7 +134,7 @@ class Pipeline:
                     self._invalid(event.kind, event.text, chunk.path)
                     continue
                 seen[event.type] += 1
-                if not needs(event.type):
+                if event.type not in needed:
                     continue
                 try:
                     self._event(event, batch, now, stamped=not fast)
@@ -145,12 +145,11 @@ class Pipeline:
         if seen:
             self._count(seen)
             self._newest = chunk
-        return batch._replace(lookups=self._view.lookups())
+        return batch
 
     def answered(self, answers: Iterable[Answer], *, now: float) -> tuple[Batch, list[Lift]]:
         """Decide again what these answers were waited for, at the time `now` (epoch seconds)."""
-        batch, lifts = Batch([], [], []), []
-        self._view.look()
+        batch, lifts = Batch([], [], [], self._view.begin()), []
         for answer in answers:
             for hung in [decode(text, self._rules) for text in answer.cases.values()]:
                 if hung is None:

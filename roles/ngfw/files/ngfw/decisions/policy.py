@@ -6,7 +6,7 @@ The refusals come in the order of CONTRACT.md section 4; the first that holds na
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 from ..events.offender import Resolution, engine_event, is_established, may_be_forged
@@ -38,24 +38,23 @@ class Guard(Protocol):
     def comment(self) -> str: ...
 
 
-class Enforcer(Protocol):
+class Sight(Protocol):
     """The state in force: the kernel's mirror, or the recorder of a replay."""
-
-    def look(self) -> None:
-        """A batch begins: its questions may be answered from what is in force now."""
 
     def standing(self, block: Block) -> Entry | None:
         """The entry of the block's network, action and direction, or None."""
 
-    def guard(self, network: Network) -> Guard | None:
-        """The protected or whitelisted network that wholly covers `network`, or None."""
+    @property
+    def guard(self) -> Callable[[Network], Guard | None]:
+        """Gives the protected or whitelisted network that wholly covers a network, or None."""
 
-    def guards_near(self, network: Network) -> bool:
-        """Whether a protected or whitelisted network shares an address with `network`."""
+    @property
+    def guards_near(self) -> Callable[[Network], bool]:
+        """Tells whether a protected or whitelisted network shares an address with a network."""
 
 
 class Knowledge(Protocol):
-    """All that a decision asks: the state in force, the past, and the world."""
+    """All that a decision asks: the state in force, as a Sight has it, the past, and the world."""
 
     def standing(self, block: Block) -> Entry | None: ...
 

@@ -11,7 +11,7 @@ from ..intel.mailbox import Case
 from ..intel.verdict import OPEN_STATES, Verdict
 from .cases import Hung, encode
 from .history import History
-from .policy import Enforcer, Guard
+from .policy import Guard, Sight
 
 Ask = Callable[[Network, Case], Iterable[Verdict]]
 """What providers say about an address; the case comes back with the answer of one that has to be waited for."""
@@ -24,32 +24,39 @@ class View:
 
     def __init__(
         self,
-        enforcer: Enforcer,
+        look: Callable[[], Sight],
         ask: Ask | None,
         history: History | None,
         memory: float,
         high_alert: Callable[[float], bool],
     ) -> None:
-        self._enforcer = enforcer
+        """`look` says what is in force; it is asked at a batch's first question about that."""
+        self._look = look
+        self._sight: Sight | None = None
         self._ask, self._history, self._memory = ask, history, memory
         self.high_alert = high_alert
         self._fresh: dict[_Key, Entry] = {}
         self._offences: list[tuple[_Key, float]] = []
         self._repeated: set[_Key] = set()
         self._lookups: list[tuple[Network, Case]] = []
-        self.guard: Callable[[Network], Guard | None] = enforcer.guard
-        self.guards_near: Callable[[Network], bool] = enforcer.guards_near
 
-    def look(self) -> None:
-        """A batch begins."""
+    def begin(self) -> list[tuple[Network, Case]]:
+        """A batch begins; what it asks, and may be answered later, will be in the list that is returned."""
         self._fresh.clear()
         self._offences.clear()
         self._repeated.clear()
         self._lookups = []
-        self._enforcer.look()
+        self._sight = None
+        return self._lookups
 
     def standing(self, block: Block) -> Entry | None:
-        return self._fresh.get(block[:3]) or self._enforcer.standing(block)
+        return self._fresh.get(block[:3]) or self._seen().standing(block)
+
+    def guard(self, network: Network) -> Guard | None:
+        return self._seen().guard(network)
+
+    def guards_near(self, network: Network) -> bool:
+        return self._seen().guards_near(network)
 
     def earlier(self, block: Block, now: float) -> int:
         if self._history is None:
@@ -70,10 +77,6 @@ class View:
             self._lookups.append((address, case))
         return verdicts
 
-    def lookups(self) -> list[tuple[Network, Case]]:
-        """What was asked since the batch began and may be answered later."""
-        return self._lookups
-
     def put(self, block: Block, now: float, *, offence: bool) -> None:
         """The batch puts this block in force from `now` on; the history learns of an offence after the batch."""
         end = now + block.duration if block.duration else None
@@ -89,3 +92,8 @@ class View:
     def repeat(self, block: Block) -> None:
         """The batch has hit an entry that stood before it."""
         self._repeated.add(block[:3])
+
+    def _seen(self) -> Sight:
+        if self._sight is None:
+            self._sight = self._look()
+        return self._sight

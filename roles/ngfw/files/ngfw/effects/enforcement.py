@@ -14,12 +14,13 @@ from ..firewall.address import Network, parse_network
 from ..firewall.entry import Block, Entry, Origin
 from ..firewall.errors import FirewallError
 from ..firewall.firewall import Firewall
-from ..firewall.guards import Guard, WhitelistItem
+from ..firewall.guards import WhitelistItem
 from ..firewall.ipset import IpSets
 from ..firewall.iptables import Iptables
 from ..firewall.layout import Role, parse_set_name
 from ..firewall.result import Result
 from ..firewall.runner import SystemRunner
+from ..firewall.sight import Sight
 from ..firewall.watch import CommitWatch, OutlineWatch, watch
 from ..settings.config import Config
 from .recorder import Recorder
@@ -47,10 +48,7 @@ class Enforcement:
         self._sets = IpSets()
         self._others: Inotify | None = None
         self._seen: int | None = None
-        self.look: Callable[[], None] = self._firewall.look
-        self.standing: Callable[[Block], Entry | None] = self._firewall.standing
-        self.guard: Callable[[Network], Guard | None] = self._firewall.guard
-        self.guards_near: Callable[[Network], bool] = self._firewall.guards_near
+        self.look: Callable[[], Sight] = self._firewall.look
 
     def prepare(self) -> list[str]:
         """Make or repair the chain, put the configured whitelist in force; returns what the operator should know."""

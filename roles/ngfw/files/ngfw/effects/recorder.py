@@ -34,8 +34,9 @@ class Recorder:
         self._protected = protected
         self._kinds = (("protected", NetworkSet(protected)), ("whitelisted", NetworkSet(whitelist)))
 
-    def look(self) -> None:
-        """Nobody else writes here."""
+    def look(self) -> Recorder:
+        """What is in force: nobody else writes here."""
+        return self
 
     def standing(self, block: Block) -> Entry | None:
         """The newest entry of that network, action and direction, ended or not."""

@@ -72,20 +72,19 @@ class Accepted:
         self.reasons: dict[str, str] = {}
 
     def add(self, result: Result) -> None:
-        self.new.update((entry.block[:3], entry) for entry in result.blocked)
-        for entry in result.extended:
-            self.new[entry.block[:3]] = entry
-            self.extended.add(entry.block[:3])
-        self.already.update(block[:3] for block in result.already)
-        self.reasons.update((refusal.address, refusal.reason) for refusal in result.refused)
+        self.new.update({entry.block[:3]: entry for entry in (*result.blocked, *result.extended)})
+        self.extended.update([entry.block[:3] for entry in result.extended])
+        self.already.update([block[:3] for block in result.already])
+        self.reasons.update({refusal.address: refusal.reason for refusal in result.refused})
 
-    def made(self, block: Block) -> bool:
-        """Whether the block is one that did not stand before."""
-        return block[:3] in self.new and block[:3] not in self.extended
+    def made(self) -> Iterable[Key]:
+        """The blocks that did not stand before."""
+        return self.new.keys() - self.extended if self.extended else self.new
 
     def refusal(self, block: Block) -> str | None:
         """Why the kernel did not take the block; None if it did."""
-        if block[:3] in self.new or block[:3] in self.already:
+        key = block[:3]
+        if key in self.new or key in self.already:
             return None
         reason = self.reasons.get(str(block.network), "the kernel did not take it")
         return reason.replace("whitelisted:", "whitelist:", 1)
@@ -104,14 +103,15 @@ class Transaction:
         dry_run: bool = False,
         clock: Callable[[], float],
         on_entries: Callable[[Iterable[Entry]], None] = lambda entries: None,
-        lifted: Callable[[Block], Lines | None] = lambda block: None,
+        lifted: Callable[[Iterable[Key]], dict[Key, Lines]] = lambda made: {},
         offended: Callable[[Iterable[Block], float], None] = lambda blocks, at: None,
         after: Callable[[str], None] = lambda step: None,
     ) -> None:
         """`after` is called with the name of each step that is done.
 
-        `lifted` has the lines that tell of the end of a block which somebody lifted unseen. `offended` is told of the
-        blocks that count as offences and when they were made (epoch seconds), perhaps twice.
+        `lifted` is told of blocks that were made, and has the lines for the ends of those that stood in their places,
+        which somebody had lifted unseen. `offended` is told of the blocks that count as offences and when they were
+        made (epoch seconds), perhaps twice.
         """
         self._state, self._journal, self._metrics = state, journal, metrics
         self._lifted, self._offended = lifted, offended
@@ -144,7 +144,7 @@ class Transaction:
         stamp = local_time(now)
         intent = Intent(
             positions=positions,
-            alerts="".join(alert_line(decision, stamp) for decision in batch.alerts),
+            alerts="".join([alert_line(decision, stamp) for decision in batch.alerts]),
             items=[
                 Item(
                     decision.block,
@@ -293,60 +293,61 @@ class Transaction:
     def _agree(self, intent: Intent, batch: Batch, accepted: Accepted) -> Intent:
         """Make the announced text say what the kernel did, where that differs; announced anew, so it stays certain."""
         now = self._clock()
+        lifted = self._lifted(accepted.made())
         items: list[Item] = []
-        reported = 0
+        done: list[Decision] = []
+        failed: list[str] = []
         for item, decision in zip(intent.items, batch.decisions):
-            block = item.block
-            if block is None:
-                items.append(item)
-                continue
-            refusal = accepted.refusal(block)
-            if refusal is None:
-                if accepted.made(block):
-                    items += self._ended(block)
-                self._succeeded(decision, now)
-                items.append(item)
-                continue
-            self._metrics.actions[decision.action, "failed"] += 1
-            self._metrics.errors += 1
-            reported += 1
-            if reported <= _MAX_REPORTED:
-                self._journal.say(f"{decision.ip} was not blocked ({decision.rule}): {refusal}", level="ERROR")
-            items.append(Item(None, refused_lines(item.lines, refusal)))
+            if item.block is not None:
+                refusal = accepted.refusal(item.block)
+                if refusal is None:
+                    if lifted:
+                        items += _end(item.block, lifted)
+                    done.append(decision)
+                else:
+                    self._metrics.actions[decision.action, "failed"] += 1
+                    failed.append(f"{decision.ip} was not blocked ({decision.rule}): {refusal}")
+                    item = Item(None, refused_lines(item.lines, refusal))
+            items.append(item)
         if batch.repeats:
-            items += self._made_again(batch, accepted, now)
+            items += self._made_again(batch, accepted, lifted, now)
+        self._count(done, now)
+        self._metrics.errors += len(failed)
+        for text in failed[:_MAX_REPORTED]:
+            self._journal.say(text, level="ERROR")
         if items == intent.items:
             return intent
         agreed = replace(intent, items=items, settled=True)
         self._announce(*(replace(done, settled=True) for done in self._done), agreed)
         return agreed
 
-    def _made_again(self, batch: Batch, accepted: Accepted, now: float) -> list[Item]:
+    def _made_again(self, batch: Batch, accepted: Accepted, lifted: dict[Key, Lines], now: float) -> list[Item]:
         """What tells of blocks that stood, but somebody had lifted them with a tool that tells nobody: new ones."""
         items: list[Item] = []
         decided = {decision.block[:3] for decision in batch.decisions if decision.block is not None}
         for decision in batch.repeats:
             block = decision.block
             if block is not None and block[:3] in accepted.new and block[:3] not in decided:
-                items += self._ended(block)
                 again = decision._replace(outcome=Outcome.NEW)
                 lines = decision_lines(again, now=now, stamp=local_time(now), dry_run=self._dry_run)
-                items.append(Item(block, lines))
-                self._succeeded(again, now)
+                items += [*_end(block, lifted), Item(block, lines)]
+                self._count([again], now)
         return items
 
-    def _ended(self, block: Block) -> list[Item]:
-        """What tells of the block that stood in the place of one just made, if somebody had lifted it unseen."""
-        lines = self._lifted(block)
-        return [] if lines is None else [Item(None, lines)]
-
-    def _succeeded(self, decision: Decision, now: float) -> None:
-        metrics = self._metrics
-        if decision.block is not None:
-            metrics.actions[decision.action, "dry_run" if self._dry_run else "success"] += 1
-            metrics.blocks_created += decision.outcome is Outcome.NEW and not self._dry_run
+    def _count(self, done: Iterable[Decision], now: float) -> None:
+        """Count what was put in force."""
+        metrics, result = self._metrics, "dry_run" if self._dry_run else "success"
+        for decision in done:
+            metrics.actions[decision.action, result] += 1
             if decision.outcome is Outcome.NEW:
+                metrics.blocks_created += not self._dry_run
                 metrics.reaction.observe(max(0.0, now - decision.time))
+
+
+def _end(block: Block, lifted: dict[Key, Lines]) -> list[Item]:
+    """What tells of the block that stood in the place of one just made, if somebody had lifted it unseen."""
+    lines = lifted.pop(block[:3], None)
+    return [] if lines is None else [Item(None, lines)]
 
 
 def _offences(intent: Intent) -> list[Block]:
@@ -356,9 +357,9 @@ def _offences(intent: Intent) -> list[Block]:
 def _texts(intent: Intent) -> Mapping[str, str]:
     lines: list[Lines] = [item.lines for item in intent.items]
     return {
-        BLOCKS_LOG: "".join(line.text for line in lines),
+        BLOCKS_LOG: "".join([line.text for line in lines]),
         ALERT_LOG: intent.alerts,
-        ALERTS_JSON: "".join(line.record for line in lines),
+        ALERTS_JSON: "".join([line.record for line in lines]),
     }
 
 

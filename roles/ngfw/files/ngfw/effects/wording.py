@@ -24,6 +24,9 @@ _UNSAFE = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u2
 _ESCAPED = re.compile(r'\\(?:(["\\])|x([0-9a-f]{2})|u([0-9a-f]{4}))')
 
 
+_OF_RECORD = ("event_type", "src_ip", "src_port", "dest_ip", "dest_port", "proto")
+
+
 class Lines(NamedTuple):
     """What one decision adds to blocks.log (may be empty) and to alerts.json."""
 
@@ -69,12 +72,10 @@ def _iso_second(second: int) -> str:
 
 def alert_line(decision: Decision, stamp: str) -> str:
     """The line of alert.log for the alert that led to a decision: it names the host, not the network around it."""
-    return text_line("ALERT", decision, stamp, decision.record.get("offender") if "/" in decision.ip else None)
-
-
-def text_line(verb: str, decision: Decision, stamp: str, ip: str | None = None) -> str:
-    """One line of alert.log or blocks.log; `stamp` is the decision's local time, `ip` stands in for the decision's."""
-    return f"{stamp} {verb} {ip or decision.ip or '-'} {_tail(decision.what)}"
+    ip = decision.ip
+    if "/" in ip:
+        ip = decision.record.get("offender") or ip
+    return f"{stamp} ALERT {ip or '-'} {_tail(decision.what)}"
 
 
 @lru_cache(maxsize=1024)
@@ -96,14 +97,17 @@ def _json_line(
     record: Mapping[str, Any],
 ) -> str:
     """One line of alerts.json; `record` is the EVE record that led to it, empty if none did."""
-    get = record.get
-    ends = "null" if expires_at is None else f'"{iso_time(expires_at)}"'
+    event_type, src_ip, src_port, dest_ip, dest_port, proto = map(_json, map(record.get, _OF_RECORD))
     return (
-        f'{{"ts":"{iso_time(moment)}","ip":"{ip}",{_often_the_same(action, what)},'
-        f'"expires_at":{ends},"event_type":{_json(get("event_type"))},'
-        f'"src_ip":{_json(get("src_ip"))},"src_port":{_json(get("src_port"))},"dest_ip":{_json(get("dest_ip"))},'
-        f'"dest_port":{_json(get("dest_port"))},"proto":{_json(get("proto"))},"dry_run":{_json(dry_run)}}}\n'
+        f'{{"ts":"{iso_time(moment)}","ip":"{ip}",{_often_the_same(action, what)},"expires_at":{_end(expires_at)},'
+        f'"event_type":{event_type},"src_ip":{src_ip},"src_port":{src_port},"dest_ip":{dest_ip},'
+        f'"dest_port":{dest_port},"proto":{proto},"dry_run":{"true" if dry_run else "false"}}}\n'
     )
+
+
+@lru_cache(maxsize=1024)
+def _end(expires_at: float | None) -> str:
+    return "null" if expires_at is None else f'"{iso_time(expires_at)}"'
 
 
 @lru_cache(maxsize=1024)
@@ -129,14 +133,13 @@ def _json(value: object) -> str:
 def decision_lines(decision: Decision, *, now: float, stamp: str, dry_run: bool) -> Lines:
     """What a decision other than Outcome.ACTIVE leaves in the journal, decided at `now` (epoch seconds)."""
     block = decision.block
-    extends = decision.outcome is Outcome.EXTENDED
+    what, ip = decision.what, decision.ip
+    action, verb = ("extend", "EXTENDED") if decision.outcome is Outcome.EXTENDED else (decision.action, "BLOCKED")
     text = ""
     if block is not None and is_cut_off(block) and not dry_run:
-        text = text_line("EXTENDED" if extends else "BLOCKED", decision, stamp)
-    action = "extend" if extends else decision.action
+        text = f"{stamp} {verb} {ip} {_tail(what)}"
     ends = now + block.duration if block is not None and block.duration else None
-    record = _json_line(decision.time, action, decision.ip, decision.what, ends, dry_run, decision.record)
-    return Lines(text, record)
+    return Lines(text, _json_line(decision.time, action, ip, what, ends, dry_run, decision.record))
 
 
 def plain_line(fields: Mapping[str, Any]) -> str:

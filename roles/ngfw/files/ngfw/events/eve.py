@@ -115,14 +115,17 @@ class Sieve:
         """
         self._glances = {_TEXT + name.encode(): glance or _always for name, glance in glances.items()}
 
-    def sift(self, data: bytes) -> tuple[list[bytes], Counter[bytes]]:
+    def sift(self, data: bytes) -> tuple[list[bytes], dict[bytes, int]]:
         """The lines that are worth parsing, and how many others there are of each event type."""
         wanted: list[bytes] = []
         others: list[bytes] = []
         keep, pass_over, glance_of, never = wanted.append, others.append, self._glances.get, _never
         size = len(_BARE_KEY)
         escapes = b"\\u00" in data
-        for line in data.split(b"\n"):
+        lines = data.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        for line in lines:
             # As event_type_of() does; that the key is the outermost object's is no matter: else there is no type.
             start = line.find(_BARE_KEY) + size
             kind = line[start : line.find(b'"', start + len(_TEXT))]
@@ -136,7 +139,7 @@ class Sieve:
                 pass_over(kind)
             elif line:
                 keep(line)
-        return wanted, Counter({kind[len(_TEXT) :]: count for kind, count in Counter(others).items()})
+        return wanted, {kind[len(_TEXT) :]: count for kind, count in Counter(others).items()} if others else {}
 
     def _unknown(self, line: bytes) -> Callable[[bytes], bool]:
         """What to do with a line of a type not seen before, which is known from then on."""

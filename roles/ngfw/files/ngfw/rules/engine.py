@@ -139,10 +139,8 @@ class Engine:
         for runner in self._runners:
             by_type.setdefault(runner.rule.type, []).append(runner)
         self._plans = {event_type: _Plan(runners) for event_type, runners in by_type.items()}
-
-    def needs(self, event_type: str) -> bool:
-        """Whether some enabled rule is of that event type."""
-        return event_type in self._plans
+        self.types = frozenset(self._plans)
+        """The event types that enabled rules are of."""
 
     def glances(self) -> dict[str, Glance | None]:
         """The event types that rules are of, with a look that tells lines which none of them matches, or None."""

@@ -11,12 +11,13 @@ from ..effects.enforcement import Enforcement, Rehearsal
 from ..effects.journal import ALERTS_JSON, Journal
 from ..effects.state import IN_FORCE, SETS, State
 from ..effects.wording import Lines
-from ..firewall.entry import Block, Entry
+from ..firewall.entry import Entry
 from ..firewall.errors import FirewallError
 from ..metrics import Metrics
 from . import expiry
 from .catchup import CatchUp, Past, compare
 from .endings import Endings
+from .expiry import Key
 from .loop import Loop
 from .saver import Saver
 
@@ -72,9 +73,9 @@ class Blocks:
         self._endings.add(entries)
         self._saver.changed()
 
-    def unseen(self, block: Block) -> Lines | None:
-        """The lines for the end of a block that somebody lifted unseen; None if it is not known, or has expired."""
-        return self._endings.unseen(block)
+    def unseen(self, keys: Iterable[Key]) -> dict[Key, Lines]:
+        """The lines for the ends of known blocks, by network, action and direction, that somebody lifted unseen."""
+        return self._endings.unseen(keys)
 
     def arm(self) -> None:
         """Be woken at the next end."""

@@ -7,9 +7,8 @@ import heapq
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from ..decisions.policy import Guard, is_provisional
+from ..decisions.policy import Sight, is_provisional
 from ..effects.wording import Lines, ending_lines
-from ..firewall.address import Network
 from ..firewall.entry import Block, Entry
 from ..firewall.errors import FirewallError
 from ..metrics import Metrics
@@ -25,17 +24,11 @@ _ROUNDED = 1.0
 class Kernel(Protocol):
     """What has to be asked."""
 
-    def look(self) -> None: ...
+    def look(self) -> Sight: ...
 
     def entries(self) -> list[Entry]: ...
 
     def holds(self, block: Block) -> bool: ...
-
-    @property
-    def standing(self) -> Callable[[Block], Entry | None]: ...
-
-    @property
-    def guard(self) -> Callable[[Network], Guard | None]: ...
 
 
 class Endings:
@@ -68,11 +61,9 @@ class Endings:
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Blocks that came, or whose end moved."""
-        for entry in entries:
-            old = self._blocks.get(entry.block)
-            if old is not None and _over(old, entry.created_at):
-                self._to_end(old)
-            self._blocks.add((entry,))
+        for earlier, later in self._blocks.add(entries):
+            if _over(earlier, later.created_at):
+                self._to_end(earlier)
 
     def next(self) -> float | None:
         """When expire() has something to do (epoch seconds)."""
@@ -91,9 +82,8 @@ class Endings:
         """From now on know these blocks of the last run as well, and journal that those are `gone`."""
         now, told = self._clock(), self._told or set()
         for key in told:
-            present.forget(key)
-        for entry in self.entries():
-            present.add((entry,))
+            present.take(key)
+        present.add(self.entries())
         self._blocks, self._ending, self._told = present, [], None
         expired: list[Entry] = []
         lifted: list[Entry] = []
@@ -104,11 +94,10 @@ class Endings:
 
     def expire(self) -> None:
         """Journal what has ended."""
-        self._kernel.look()
-        now = self._clock()
+        now, sight = self._clock(), self._kernel.look()
         lifted = []
         for entry in self._blocks.ended(now + EARLY_SECONDS):
-            standing = self._kernel.standing(entry.block)
+            standing = sight.standing(entry.block)
             if standing is not None and standing.expires_at != entry.expires_at and _outlasts(standing, entry):
                 self._blocks.add([entry, standing])  # somebody moved its end
             elif not _over(entry, now) and not self._kernel.holds(entry.block):
@@ -125,7 +114,6 @@ class Endings:
 
     def compare(self) -> None:
         """Somebody else wrote, or time has passed without us: journal what is gone."""
-        self._kernel.look()
         now = self._clock()
         expired: list[Entry] = []
         lifted: list[Entry] = []
@@ -135,16 +123,17 @@ class Endings:
 
     def lifted(self, entries: Iterable[Entry], reason: str, *, forgiven: bool = True) -> None:
         """The watcher itself lifted these."""
-        known = [entry for entry in entries if self._blocks.take(entry.block) is not None or not self.caught_up]
+        known = [entry for entry in entries if self._blocks.take(entry.block[:3]) is not None or not self.caught_up]
         self._tell([], known, reason, forgiven=forgiven)
 
-    def unseen(self, block: Block) -> Lines | None:
-        """The lines for the end of a block that turned out to be lifted; None if it is not known, or has expired."""
-        entry = self._blocks.get(block)
-        if entry is None or _over(entry, self._clock()):
-            return None
-        self._blocks.take(block)
-        return self._unblocked(entry)
+    def unseen(self, keys: Iterable[Key]) -> dict[Key, Lines]:
+        """The lines for the ends of blocks that turned out to be lifted: of those of them that were still in force."""
+        now, found = self._clock(), {}
+        for key, entry in self._blocks.known(keys).items():
+            if not _over(entry, now):
+                self._blocks.take(key)
+                found[key] = self._unblocked(entry)
+        return found
 
     def _unblocked(self, entry: Entry, reason: str | None = None) -> Lines:
         """The lines of a block that was lifted."""
@@ -175,7 +164,7 @@ class Endings:
 
     def _why(self, entry: Entry) -> str:
         try:
-            guard = self._kernel.guard(entry.block.network)
+            guard = self._kernel.look().guard(entry.block.network)
         except FirewallError:
             guard = None
         if guard is not None and guard.kind != "protected":

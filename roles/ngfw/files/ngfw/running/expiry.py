@@ -34,24 +34,35 @@ class Expiries:
         self._heap: list[tuple[float, int, Key]] = []
         self._serial = 0
 
-    def add(self, entries: Iterable[Entry]) -> None:
-        """Note the present end of these entries, in place of an earlier one; of unknown ones the watcher's own."""
+    def add(self, entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:
+        """Note the present end of these entries, of unknown ones the watcher's own; returns the earlier and the later
+        form of those that were known.
+        """
+        replaced = []
         for entry in entries:
             key = entry.block[:3]
-            if entry.origin is Origin.WATCHER or key in self._entries:
-                self._put(key, entry)
+            earlier = self._entries.get(key)
+            if earlier is not None:
+                replaced.append((earlier, entry))
+            elif entry.origin is not Origin.WATCHER:
+                continue
+            self._entries[key] = entry
+            if entry.expires_at is not None:
+                self._serial += 1
+                heapq.heappush(self._heap, (entry.expires_at, self._serial, key))
+        return replaced
 
     def get(self, block: Block) -> Entry | None:
         """The entry of that network, action and direction."""
         return self._entries.get(block[:3])
 
-    def take(self, block: Block) -> Entry | None:
-        """The same, and forget it."""
-        return self._entries.pop(block[:3], None)
+    def known(self, keys: Iterable[Key]) -> dict[Key, Entry]:
+        """The entries among those with these first fields of their blocks."""
+        return {key: self._entries[key] for key in keys if key in self._entries}
 
-    def forget(self, key: Key) -> None:
-        """The entry with these first fields of its block is of no interest."""
-        self._entries.pop(key, None)
+    def take(self, key: Key) -> Entry | None:
+        """The entry with these first fields of its block, which is forgotten."""
+        return self._entries.pop(key, None)
 
     def entries(self) -> list[Entry]:
         return list(self._entries.values())
@@ -89,12 +100,6 @@ class Expiries:
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    def _put(self, key: Key, entry: Entry) -> None:
-        self._entries[key] = entry
-        if entry.expires_at is not None:
-            self._serial += 1
-            heapq.heappush(self._heap, (entry.expires_at, self._serial, key))
 
 
 def encode(entries: Iterable[Entry], mark: Mark | None) -> bytes:
