@@ -337,7 +337,7 @@ class Firewall:
             state, lost = self._kernel.look_again() if look_again else (self._kernel.state(), {})
             planner = Planner(self._chain, self._families, state, self._origin, now, self._usual_hooks)
             prepare = prepare and not (only_lifts and state.is_empty(self._families))
-            if prepare:
+            if prepare and not state.settled:
                 planner.revive(lost)
                 planner.guard_sets()
                 self._protect(planner)

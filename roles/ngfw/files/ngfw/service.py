@@ -24,7 +24,7 @@ from .effects.enforcement import Enforcement, Rehearsal
 from .effects.journal import Journal
 from .effects.state import State
 from .effects.transaction import Transaction
-from .effects.wording import Lines
+from .effects.wording import Told
 from .events.tail import Chunk
 from .firewall.entry import Block
 from .firewall.errors import FirewallError
@@ -48,7 +48,7 @@ _STATUS_SECONDS = 1.0
 _GARBAGE = 50_000
 """Objects that may come before cycles among them are looked for: there are hardly any, and to look slows a burst."""
 
-_MOMENT_SECONDS = 0.25
+_MOMENT_SECONDS = 0.5
 """So long, in a flood, the journals may lag behind the kernel, and all else waits."""
 
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
@@ -286,9 +286,9 @@ class Service:
     def _offended(self, blocks: Iterable[Block], at: float) -> None:
         self._history.add(blocks, at, self._clock() - self._config.escalation.memory)
 
-    def _note(self, lines: list[Lines]) -> None:
+    def _note(self, ends: list[Told]) -> None:
         if self._reader.is_open:
-            self._transaction.note(lines, self._reader.positions())
+            self._transaction.note(ends, self._reader.positions())
 
     # -- what others do
 

@@ -14,7 +14,7 @@ from ngfw.decisions.decision import Lift, Outcome
 from ngfw.decisions.history import History
 from ngfw.decisions.pipeline import Batch, Pipeline
 from ngfw.effects.recorder import Recorder
-from ngfw.effects.wording import alert_line, decision_lines
+from ngfw.effects.wording import alert_line, block_line, json_line, told
 from ngfw.events.tail import Chunk
 from ngfw.firewall.address import Network, parse_network
 from ngfw.firewall.errors import AddressError
@@ -359,10 +359,11 @@ def test_mutated_lines_raise_nothing_forge_no_line_and_block_nobody_else() -> No
         line = mutated(sample, random_)
         batch = setup.feed(line, format="fast" if sample is FAST else "eve")
         for decision in batch.decisions:
-            text, record = decision_lines(decision, now=NOW, stamp="2026-11-24 17:00:00", dry_run=False)
-            assert text.count("\n") == (decision.block is not None)
-            assert record.count("\n") == 1
-            fields = json.loads(record)
+            found = told(decision, now=NOW, dry_run=False)
+            assert found.cut_off == (decision.block is not None)
+            assert block_line(found).count("\n") == 1
+            assert json_line(found).count("\n") == 1
+            fields = json.loads(json_line(found))
             assert fields["ip"] == decision.ip
             if decision.block is not None and sample is not FAST:
                 strict = json.loads(line)

@@ -4,8 +4,9 @@ from __future__ import annotations
 from typing import Any
 
 from ngfw.decisions.decision import Decision, Outcome
+from ngfw.effects.wording import Told, told_of_end
 from ngfw.firewall.address import parse_network
-from ngfw.firewall.entry import Block
+from ngfw.firewall.entry import Block, Entry, Origin
 
 
 def decision(**changes: Any) -> Decision:
@@ -36,3 +37,10 @@ def decision(**changes: Any) -> Decision:
     }
     values.update(changes)
     return Decision(**values)
+
+
+def end(ip: str, reason: str = "by hand") -> Told:
+    """What is told of a block that somebody lifted."""
+    block = Block(parse_network(ip), duration=1800, rule_name="Ping", reason="RULE Ping")
+    entry = Entry(block, Origin.WATCHER, 1756812285.0, 1756814085.0)
+    return told_of_end("unblock", entry, now=1756812290.0, reason=reason)

@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 from ngfw.effects.intent import Intent, Item, decode, decode_lookups, decode_positions, encode_positions, merged
 from ngfw.effects.journal import Mark
-from ngfw.effects.wording import Lines
+from ngfw.effects.wording import told
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Action, Block, Direction
+
+from .conftest import decision, end
 
 BLOCK = Block(
     parse_network("2001:db8::/64"),
@@ -24,7 +26,14 @@ BLOCK = Block(
 FIRST = Intent(
     positions={"/var/log/eve.json": {"inode": 5, "offset": 10}},
     alerts="alert \ud800 line\n",
-    items=[Item(BLOCK, Lines("text ä\r\n", "{}\n"), offence=True), Item(None, Lines("", '{"skip":1}\n'))],
+    items=[
+        Item(
+            BLOCK,
+            told(decision(ip="2001:db8::/64", msg="ä\r\n\ud800", sources=("one", "two")), now=1.5, dry_run=False),
+            offence=True,
+        ),
+        Item(None, end("203.0.113.7")),
+    ],
     marks={"blocks.log": Mark(1, 2), "alerts.json": None},
     written_at=1756812285.25,
     lookups=(("203.0.113.7", "High\n0", "{}"),),
@@ -33,10 +42,11 @@ SECOND = replace(
     FIRST,
     positions={"/var/log/eve.json": {"inode": 5, "offset": 20}},
     alerts="",
-    items=[Item(None, Lines("", '{"skip":2}\n'))],
+    items=[Item(None, end("203.0.113.8"))],
     written_at=1756812285.5,
     settled=True,
     lookups=(),
+    done={"blocks.log": 7},
 )
 
 

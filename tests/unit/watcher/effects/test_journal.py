@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from ngfw.effects.journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, DAEMON_LOG, MAX_HELD_BYTES, Journal, missing
-from ngfw.effects.wording import alert_line, decision_lines, quoted, unquoted
+from ngfw.effects.wording import alert_line, block_line, json_line, quoted, told, unquoted
 
 from .conftest import decision
 
@@ -41,8 +41,8 @@ def journal(tmp_path: Path, said: list[str]) -> Journal:
 )
 def test_no_message_forges_a_line(journal: Journal, tmp_path: Path, message: str) -> None:
     entry = decision(msg=message, reason=f"RULE {message}")
-    lines = decision_lines(entry, now=1756812285.0, stamp=STAMP, dry_run=False)
-    journal.append({ALERT_LOG: alert_line(entry, STAMP), BLOCKS_LOG: lines.text, ALERTS_JSON: lines.record})
+    found = told(entry, now=1756812285.0, dry_run=False)
+    journal.append({ALERT_LOG: alert_line(entry, STAMP), BLOCKS_LOG: block_line(found), ALERTS_JSON: json_line(found)})
     journal.say(message)
     for name in (ALERT_LOG, BLOCKS_LOG, DAEMON_LOG):
         content = (tmp_path / "log" / name).read_bytes()
@@ -50,12 +50,12 @@ def test_no_message_forges_a_line(journal: Journal, tmp_path: Path, message: str
         text = content.decode("utf-8")
         assert len(text.splitlines()) == 1
         assert not any(character < " " or "\x7f" <= character <= "\x9f" for character in text[:-1])
-    text = lines.text.rstrip("\n")
+    text = block_line(found).rstrip("\n")
     assert text.endswith(f'MSG="{quoted(message)}"')
     assert re.search(r'(?<!\\)(\\\\)*"', quoted(message)) is None  # every quote inside is escaped
     assert unquoted(quoted(message)) == message
     assert text.split(' MSG="')[0].endswith("SID=2000004")
-    assert json.loads(lines.record)["msg"] == message
+    assert json.loads(json_line(found))["msg"] == message
 
 
 @pytest.mark.feature("E3")

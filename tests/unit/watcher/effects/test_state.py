@@ -13,15 +13,16 @@ import pytest
 from ngfw.effects.intent import Intent, Item, merged
 from ngfw.effects.journal import Mark
 from ngfw.effects.state import CURSOR, PENDING, State, StateError, holder
-from ngfw.effects.wording import Lines
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Action, Block
+
+from .conftest import end
 
 BLOCK = Block(parse_network("2001:db8::/64"), Action.RATE_LIMIT, duration=60, rate="5/second", burst=7)
 INTENT = Intent(
     positions={"/var/log/eve.json": {"inode": 5, "offset": 10}},
     alerts="alert \ud800 line\n",
-    items=[Item(BLOCK, Lines("text\n", "{}\n")), Item(None, Lines("", '{"skip":1}\n'))],
+    items=[Item(BLOCK, end("2001:db8::/64")), Item(None, end("203.0.113.7"))],
     marks={"blocks.log": Mark(1, 2), "alerts.json": None},
     written_at=1756812285.25,
 )

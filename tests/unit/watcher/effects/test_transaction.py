@@ -13,12 +13,14 @@ from ngfw.decisions.pipeline import Batch
 from ngfw.effects.journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, Journal
 from ngfw.effects.state import State
 from ngfw.effects.transaction import PATIENCE, Transaction
-from ngfw.effects.wording import Lines
+from ngfw.effects.wording import Told
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Block, Entry, Origin
 from ngfw.firewall.errors import InvalidInput, KernelError
 from ngfw.firewall.plan import Refusal, Result
 from ngfw.metrics import Metrics
+
+from .conftest import end
 
 NOW = 1_756_812_285.0
 
@@ -61,7 +63,7 @@ class Setup:
         self.said: list[str] = []
         self.steps: list[str] = []
         self.entries: list[Entry] = []
-        self.lifted: dict[str, Lines] = {}
+        self.lifted: dict[str, Told] = {}
         self.now = NOW
         self.after: Callable[[str], None] = self.steps.append
         self.restart()
@@ -375,8 +377,7 @@ def test_an_entry_that_somebody_lifted_is_a_new_block(setup: Setup) -> None:
 def test_the_end_of_what_somebody_lifted_is_told_before_the_new_block(setup: Setup, known: str) -> None:
     """Whether the watcher still took it for being in force, or had seen that it was gone."""
     setup.kernel.held = {B}
-    lines = Lines("", json.dumps({"action": "unblock", "ip": A, "reason": "by hand"}) + "\n")
-    setup.lifted = {A: lines, B: lines}
+    setup.lifted = {A: end(A), B: end(B)}
     gone = known == "gone"
     repeats = [decision(B, Outcome.ACTIVE)] if gone else [decision(A, Outcome.ACTIVE), decision(B, Outcome.ACTIVE)]
     setup.run(batch(*[decision(A)][:gone], repeats=tuple(repeats)))
@@ -460,7 +461,7 @@ def test_an_extension_is_called_so(setup: Setup) -> None:
 @pytest.mark.feature("A2")
 @pytest.mark.parametrize("step", ["announced", ""])
 def test_a_note_is_journaled_once_whenever_it_is_killed(setup: Setup, step: str) -> None:
-    lines = [Lines("one\n", '{"n":1}\n'), Lines("", '{"n":2}\n')]
+    ends = [end(A), end(B)._replace(cut_off=False)]
 
     def kill(at: str) -> None:
         if at == step:
@@ -469,23 +470,22 @@ def test_a_note_is_journaled_once_whenever_it_is_killed(setup: Setup, step: str)
     setup.after = kill
     if step:
         with pytest.raises(KilledError):
-            setup.transaction.note(lines, {"mark": 5})
+            setup.transaction.note(ends, {"mark": 5})
     else:
-        setup.transaction.note(lines, {"mark": 5})
+        setup.transaction.note(ends, {"mark": 5})
     setup.after = setup.steps.append
     setup.restart()
     assert setup.transaction.resume() is bool(step)
-    assert setup.lines(BLOCKS_LOG) == ["one"]
-    assert setup.lines(ALERTS_JSON) == ['{"n":1}', '{"n":2}']
+    assert [line.split()[2:4] for line in setup.lines(BLOCKS_LOG)] == [["UNBLOCKED", A]]
+    assert setup.journaled() == [("unblock", A, "by hand"), ("unblock", B, "by hand")]
     assert setup.state.positions() == {"mark": 5}
 
 
 def test_a_note_during_an_open_batch_leaves_that_alone(setup: Setup) -> None:
     setup.kernel.down = True
     setup.transaction.begin(batch(decision(A)), {"mark": 1})
-    setup.transaction.note([Lines("one\n", "{}\n")], {"mark": 5})
+    setup.transaction.note([end(B)], {"mark": 5})
     setup.kernel.down = False
     setup.finish()
-    assert [line.split()[-1] for line in setup.lines(BLOCKS_LOG)][:1] == ["one"]
-    assert len(setup.lines(BLOCKS_LOG)) == 2
+    assert [line.split()[2:4] for line in setup.lines(BLOCKS_LOG)] == [["UNBLOCKED", B], ["BLOCKED", A]]
     assert setup.state.positions() == {"mark": 1}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from ngfw.effects.journal import Mark
-from ngfw.effects.wording import Lines
+from ngfw.effects.wording import Told
 from ngfw.firewall.address import Network, parse_network
 from ngfw.firewall.entry import Action, Block, Entry, Origin
 from ngfw.firewall.guards import Guard
@@ -57,8 +57,8 @@ class Setup:
     def __init__(self) -> None:
         self.now = NOW
         self.kernel, self.metrics = Kernel(), Metrics()
-        self.lines: list[Lines] = []
-        self.endings = Endings(self.kernel, self.metrics, journal=self.lines.extend, clock=lambda: self.now)
+        self.ends: list[Told] = []
+        self.endings = Endings(self.kernel, self.metrics, journal=self.ends.extend, clock=lambda: self.now)
 
     def block(self, *entries: Entry) -> None:
         self.kernel.put(*entries)
@@ -75,8 +75,7 @@ class Setup:
         self.now = to
 
     def told(self) -> list[tuple[str, str, str]]:
-        fields = [json.loads(each.record) for each in self.lines]
-        return [(each["action"], each["ip"], each["reason"]) for each in fields]
+        return [(each.action, each.ip, each.reason) for each in self.ends]
 
 
 @pytest.fixture
@@ -110,7 +109,7 @@ def test_the_end_of_a_block_that_turns_out_to_be_gone_is_told_once(setup: Setup)
     first, second = (entry(address).block[:3] for address in (A, B))
     found = setup.endings.unseen([first, second])
     assert list(found) == [first], "the other has expired, which is told elsewhere"
-    assert json.loads(found[first].record)["action"] == "unblock"
+    assert found[first].action == "unblock"
     assert setup.endings.unseen([first, second]) == {}
 
 
@@ -126,7 +125,7 @@ def test_what_others_lift_prolong_or_take_over(setup: Setup) -> None:
         ("expire", "203.0.113.4", "RULE High"),
     ]
     setup.pass_time(NOW + 80)
-    assert len(setup.lines) == 3
+    assert len(setup.ends) == 3
     setup.pass_time(NOW + 200)
     assert setup.told()[3:] == [("expire", B, "RULE High")]
 
@@ -158,8 +157,8 @@ def test_what_the_watcher_lifts_itself(setup: Setup) -> None:
     setup.block(entry(A), entry(B))
     setup.endings.lifted([entry(A), entry("203.0.113.9")], "on_stop: flush")
     assert setup.told() == [("unblock", A, "on_stop: flush")]
-    (lines,) = setup.endings.unseen([entry(address).block[:3] for address in ("203.0.113.9", B)]).values()
-    assert " UNBLOCKED 203.0.113.2 " in lines.text
+    (told,) = setup.endings.unseen([entry(address).block[:3] for address in ("203.0.113.9", B)]).values()
+    assert (told.action, told.ip) == ("unblock", B)
     assert len(setup.endings) == 0
 
 

@@ -1,25 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a batch is going to do, as it is announced before it has any effect.
 
-Format: a line of JSON, {version, written_at, settled, positions, marks, lookups, alerts, items, size}, and `size` bytes
-of UTF-8 after it: the alerts' text, then of each item its text and its record. The line has their lengths in
-characters: `alerts`, and [block, offence, length of text, length of record] of each item. Several batches stand one
-behind the other; a last one that was cut off had no effect yet.
+Format: a line of JSON for each batch, {version, written_at, settled, positions, marks, done, lookups, alerts, kinds,
+items}. An item is [ip, ts, of_record, the number of its kind], and a kind what many items have in common: [the block
+without its network, offence, the rest of what is told]. A last line that was cut off is of a batch that had no effect.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from io import StringIO
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
 from ..firewall.address import parse_network
 from ..firewall.entry import Action, Block, Direction
 from .journal import Mark
-from .wording import Lines
+from .wording import Told
 
 VERSION = 1
 
@@ -30,13 +28,13 @@ Lookup = tuple[str, str, str]
 
 
 class Item(NamedTuple):
-    """One decision of a batch: the block it wants (None for a skip) and its lines if the kernel takes it.
+    """One decision of a batch: the block it wants (None for a skip), and what is told of it if the kernel takes it.
 
-    `offence`: the next block of that network is longer because of this one.
+    What is told names the block's network. `offence`: the next block of that network is longer because of this one.
     """
 
     block: Block | None
-    lines: Lines
+    told: Told
     offence: bool = False
 
 
@@ -46,7 +44,7 @@ class Intent:
 
     `alerts` is the text for alert.log, which does not depend on the kernel. `marks` says where each journal ended
     before; None: it could not be written. `written_at` is in epoch seconds. `settled`: the kernel has answered, and
-    the lines say what it did.
+    what is told is what it did. `done` counts the lines of each journal that stand before its mark already.
     """
 
     positions: dict[str, Any]
@@ -56,26 +54,27 @@ class Intent:
     written_at: float
     settled: bool = False
     lookups: tuple[Lookup, ...] = ()
+    done: Mapping[str, int] = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        texts = [self.alerts]
+        kinds: dict[tuple[Any, ...], int] = {}
         items = []
-        for block, (text, record), offence in self.items:
-            texts += (text, record)
-            items.append((None if block is None else block_fields(block), offence, len(text), len(record)))
-        body = "".join(texts).encode("utf-8", "surrogatepass")
-        head = {
+        for block, told, offence in self.items:
+            kind = (None if block is None else block[1:], offence, told[3:])
+            items.append((*told[:3], kinds.setdefault(kind, len(kinds))))
+        fields = {
             "version": VERSION,
             "written_at": self.written_at,
             "settled": self.settled,
             "positions": self.positions,
             "marks": self.marks,
+            "done": self.done,
             "lookups": self.lookups,
-            "alerts": len(self.alerts),
+            "alerts": self.alerts,
+            "kinds": list(kinds),
             "items": items,
-            "size": len(body),
         }
-        return _json(head).encode() + b"\n" + body
+        return _json(fields).encode() + b"\n"
 
 
 def merged(intents: Sequence[Intent]) -> Intent:
@@ -91,27 +90,28 @@ def merged(intents: Sequence[Intent]) -> Intent:
         first.written_at,
         all(intent.settled for intent in intents),
         tuple(chain.from_iterable(intent.lookups for intent in intents)),
+        first.done,
     )
 
 
 def decode(data: bytes) -> Intent:
     """The batches in a file, as one. Raises ValueError, KeyError or TypeError for anything that is not encode()'s."""
-    return merged([_intent(fields, body) for fields, body in _records(data)])
+    return merged([_intent(_object(line)) for line in _lines(data)])
 
 
 def decode_positions(data: bytes) -> dict[str, Any]:
     """Where reading goes on after the last batch in a file; raises as decode() does."""
-    return _positions(_records(data)[-1][0])
+    return _positions(_object(_lines(data)[-1]))
 
 
 def decode_lookups(data: bytes) -> tuple[Lookup, ...]:
     """What the batches in a file left to answers; raises as decode() does."""
-    return tuple(lookup for fields, _body in _records(data) for lookup in _lookups(fields))
+    return tuple(lookup for line in _lines(data) for lookup in _lookups(_object(line)))
 
 
 def encode_positions(positions: dict[str, Any]) -> bytes:
     """What decode_positions() reads, of no batch."""
-    return json.dumps({"version": VERSION, "positions": positions, "size": 0}).encode() + b"\n"
+    return json.dumps({"version": VERSION, "positions": positions}).encode() + b"\n"
 
 
 def block_fields(block: Block) -> list[Any]:
@@ -135,39 +135,31 @@ def block_of(fields: list[Any]) -> Block:
     )
 
 
-def _records(data: bytes) -> list[tuple[dict[str, Any], bytes]]:
-    """The line of each batch in a file, and the bytes that belong to it; there is at least one."""
-    found: list[tuple[dict[str, Any], bytes]] = []
-    at = 0
-    while at < len(data) or not found:
-        end = data.find(b"\n", at)
-        whole = end >= 0
-        if whole:
-            fields = _object(data[at:end])
-            at = end + 1 + int(fields["size"])
-            whole = at <= len(data)
-        if not whole:
-            if found:
-                break
-            raise ValueError("it was cut off")
-        found.append((fields, data[end + 1 : at]))
-    return found
+def _lines(data: bytes) -> list[bytes]:
+    """The whole lines of a file; there is at least one."""
+    lines = data.split(b"\n")[:-1]
+    if not lines:
+        raise ValueError("it was cut off")
+    return lines
 
 
-def _intent(fields: dict[str, Any], body: bytes) -> Intent:
-    text = StringIO(body.decode("utf-8", "surrogatepass"), newline="")
-    alerts = text.read(int(fields["alerts"]))
-    items = [
-        Item(
-            None if block is None else block_of(block),
-            Lines(text.read(int(line)), text.read(int(record))),
-            bool(offence),
-        )
-        for block, offence, line, record in fields["items"]
-    ]
-    marks = {name: None if mark is None else Mark(*map(int, mark)) for name, mark in fields["marks"].items()}
-    moment, settled = float(fields["written_at"]), bool(fields["settled"])
-    return Intent(_positions(fields), alerts, items, marks, moment, settled, _lookups(fields))
+def _intent(fields: dict[str, Any]) -> Intent:
+    return Intent(
+        positions=_positions(fields),
+        alerts=str(fields["alerts"]),
+        items=[_item(item[:3], *fields["kinds"][item[3]]) for item in fields["items"]],
+        marks={name: None if mark is None else Mark(*map(int, mark)) for name, mark in fields["marks"].items()},
+        written_at=float(fields["written_at"]),
+        settled=bool(fields["settled"]),
+        lookups=_lookups(fields),
+        done={name: int(count) for name, count in fields["done"].items()},
+    )
+
+
+def _item(own: list[Any], block: list[Any] | None, offence: object, common: list[Any]) -> Item:
+    told = Told(*own, *common)
+    told = told._replace(of_record=tuple(told.of_record), sources=tuple(told.sources))
+    return Item(None if block is None else block_of([told.ip, *block]), told, bool(offence))
 
 
 def _object(line: bytes) -> dict[str, Any]:

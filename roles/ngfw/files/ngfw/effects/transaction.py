@@ -19,9 +19,9 @@ from ..firewall.entry import Block, Entry
 from ..firewall.errors import FirewallError, InvalidInput
 from ..metrics import Metrics
 from .intent import Intent, Item, merged
-from .journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, Journal, encoded, found, missing
+from .journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, DECISION_LOGS, Journal, encoded, found, missing
 from .state import State
-from .wording import Lines, alert_line, decision_lines, local_time, refused_lines
+from .wording import Told, alert_line, block_line, json_line, local_time, told
 
 PATIENCE = 3
 """After this many failures of a whole pass its blocks are tried one by one, so that one bad block stops no other."""
@@ -103,14 +103,14 @@ class Transaction:
         dry_run: bool = False,
         clock: Callable[[], float],
         on_entries: Callable[[Iterable[Entry]], None] = lambda entries: None,
-        lifted: Callable[[Iterable[Key]], dict[Key, Lines]] = lambda made: {},
+        lifted: Callable[[Iterable[Key]], dict[Key, Told]] = lambda made: {},
         offended: Callable[[Iterable[Block], float], None] = lambda blocks, at: None,
         after: Callable[[str], None] = lambda step: None,
     ) -> None:
         """`after` is called with the name of each step that is done.
 
-        `lifted` is told of blocks that were made, and has the lines for the ends of those that stood in their places,
-        which somebody had lifted unseen. `offended` is told of the blocks that count as offences and when they were
+        `lifted` is told of blocks that were made, and says what to tell of those that stood in their places, which
+        somebody had lifted unseen. `offended` is told of the blocks that count as offences and when they were
         made (epoch seconds), perhaps twice.
         """
         self._state, self._journal, self._metrics = state, journal, metrics
@@ -146,11 +146,7 @@ class Transaction:
             positions=positions,
             alerts="".join([alert_line(decision, stamp) for decision in batch.alerts]),
             items=[
-                Item(
-                    decision.block,
-                    decision_lines(decision, now=now, stamp=stamp, dry_run=self._dry_run),
-                    decision.offence,
-                )
+                Item(decision.block, told(decision, now=now, dry_run=self._dry_run), decision.offence)
                 for decision in batch.decisions
             ],
             marks=self._done[0].marks if self._done else self._journal.marks(),
@@ -161,10 +157,10 @@ class Transaction:
         self._open = (intent, batch)
         self._failures = 0
 
-    def note(self, lines: list[Lines], positions: dict[str, Any]) -> None:
-        """Journal what happened without a batch, such as the end of blocks: each line once, too."""
+    def note(self, ends: list[Told], positions: dict[str, Any]) -> None:
+        """Journal what happened without a batch, such as the end of blocks: once, too."""
         self.settle()
-        items = [Item(None, each) for each in lines]
+        items = [Item(None, each) for each in ends]
         intent = Intent(positions, "", items, self._journal.marks(), self._clock(), settled=True)
         announced = self._open is None
         if announced:
@@ -215,7 +211,7 @@ class Transaction:
         intent = self._state.pending()
         if intent is None:
             return False
-        added = {name: self._journal.since(name, intent.marks.get(name)) for name in _texts(intent)}
+        added = {name: self._journal.since(name, intent.marks.get(name)) for name in DECISION_LOGS}
         age = self._clock() - intent.written_at
         accepted = self._enforce([item.block for item in intent.items if item.block and not _outdated(item, age)])
         self._on_entries(accepted.new.values())
@@ -226,7 +222,8 @@ class Transaction:
             if not named:
                 # It was rotated: what stands in the old file is done, and the new one counts from its present end.
                 marks = {**intent.marks, name: self._journal.mark(name)}
-                intent = replace(_without(intent, name, data), marks=marks)
+                done = intent.done.get(name, 0) + found(encoded(_texts(intent)[name]), data)
+                intent = replace(intent, marks=marks, done={**intent.done, name: done})
                 added[name] = (b"", True)
         if intent != before:
             intent = replace(intent, settled=True)
@@ -243,7 +240,7 @@ class Transaction:
         if item.block is None:
             return item
         refusal = f"stale: {age:.0f} s old" if _outdated(item, age) else accepted.refusal(item.block)
-        return item if refusal is None else Item(None, refused_lines(item.lines, refusal))
+        return item if refusal is None else Item(None, item.told.refused(refusal))
 
     def _announce(self, *intents: Intent, anew: bool = True) -> None:
         try:
@@ -307,7 +304,7 @@ class Transaction:
                 else:
                     self._metrics.actions[decision.action, "failed"] += 1
                     failed.append(f"{decision.ip} was not blocked ({decision.rule}): {refusal}")
-                    item = Item(None, refused_lines(item.lines, refusal))
+                    item = Item(None, item.told.refused(refusal))
             items.append(item)
         if batch.repeats:
             items += self._made_again(batch, accepted, lifted, now)
@@ -321,7 +318,7 @@ class Transaction:
         self._announce(*(replace(done, settled=True) for done in self._done), agreed)
         return agreed
 
-    def _made_again(self, batch: Batch, accepted: Accepted, lifted: dict[Key, Lines], now: float) -> list[Item]:
+    def _made_again(self, batch: Batch, accepted: Accepted, lifted: dict[Key, Told], now: float) -> list[Item]:
         """What tells of blocks that stood, but somebody had lifted them with a tool that tells nobody: new ones."""
         items: list[Item] = []
         decided = {decision.block[:3] for decision in batch.decisions if decision.block is not None}
@@ -329,8 +326,7 @@ class Transaction:
             block = decision.block
             if block is not None and block[:3] in accepted.new and block[:3] not in decided:
                 again = decision._replace(outcome=Outcome.NEW)
-                lines = decision_lines(again, now=now, stamp=local_time(now), dry_run=self._dry_run)
-                items += [*_end(block, lifted), Item(block, lines)]
+                items += [*_end(block, lifted), Item(block, told(again, now=now, dry_run=self._dry_run))]
                 self._count([again], now)
         return items
 
@@ -344,10 +340,10 @@ class Transaction:
                 metrics.reaction.observe(max(0.0, now - decision.time))
 
 
-def _end(block: Block, lifted: dict[Key, Lines]) -> list[Item]:
+def _end(block: Block, lifted: dict[Key, Told]) -> list[Item]:
     """What tells of the block that stood in the place of one just made, if somebody had lifted it unseen."""
-    lines = lifted.pop(block[:3], None)
-    return [] if lines is None else [Item(None, lines)]
+    end = lifted.pop(block[:3], None)
+    return [] if end is None else [Item(None, end)]
 
 
 def _offences(intent: Intent) -> list[Block]:
@@ -355,27 +351,15 @@ def _offences(intent: Intent) -> list[Block]:
 
 
 def _texts(intent: Intent) -> Mapping[str, str]:
-    lines: list[Lines] = [item.lines for item in intent.items]
-    return {
-        BLOCKS_LOG: "".join([line.text for line in lines]),
+    """What has to stand in each journal after its mark."""
+    texts = {
+        BLOCKS_LOG: "".join([block_line(item.told) for item in intent.items if item.told.cut_off]),
         ALERT_LOG: intent.alerts,
-        ALERTS_JSON: "".join([line.record for line in lines]),
+        ALERTS_JSON: "".join([json_line(item.told) for item in intent.items]),
     }
-
-
-def _without(intent: Intent, name: str, data: bytes) -> Intent:
-    """The intent without the lines of one journal that stand in `data`."""
-    done = found(encoded(_texts(intent)[name]), data)
-    if name == ALERT_LOG:
-        return replace(intent, alerts="".join(f"{line}\n" for line in intent.alerts.split("\n")[done:-1]))
-    items = []
-    for item in intent.items:
-        lines = item.lines
-        if done and (lines.text if name == BLOCKS_LOG else lines.record):
-            done -= 1
-            lines = Lines("", lines.record) if name == BLOCKS_LOG else Lines(lines.text, "")
-        items.append(item._replace(lines=lines))
-    return replace(intent, items=items)
+    for name, done in intent.done.items():
+        texts[name] = "".join(f"{line}\n" for line in texts[name].split("\n")[done:-1])
+    return texts
 
 
 def _outdated(item: Item, age: float) -> bool:

@@ -17,21 +17,74 @@ from ..decisions.decision import MAX_MESSAGE, Decision, Outcome, What
 from ..firewall.duration import format_duration
 from ..firewall.entry import Action, Block, Entry
 
-# Controls, quotes, line and paragraph separators, lone surrogates, and what turns the direction of text around.
 _text = json.encoder.encode_basestring_ascii
+# Controls, quotes, line and paragraph separators, lone surrogates, and what turns the direction of text around.
 _UNSAFE = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
-
 _ESCAPED = re.compile(r'\\(?:(["\\])|x([0-9a-f]{2})|u([0-9a-f]{4}))')
-
-
 _OF_RECORD = ("event_type", "src_ip", "src_port", "dest_ip", "dest_port", "proto")
+_NO_RECORD = (None,) * len(_OF_RECORD)
+_SCALARS = frozenset((str, int, bool))
+_VERBS = {"extend": "EXTENDED", "unblock": "UNBLOCKED", "expire": "EXPIRED"}
 
 
-class Lines(NamedTuple):
-    """What one decision adds to blocks.log (may be empty) and to alerts.json."""
+class Told(NamedTuple):
+    """What blocks.log and alerts.json tell of one decision, or of the end of a block.
 
-    text: str
-    record: str
+    `ts` is the event's own time, `at` when it was decided, `expires_at` the block's end (epoch seconds). `of_record`
+    has the event's `event_type`, `src_ip`, `src_port`, `dest_ip`, `dest_port` and `proto`. `cut_off`: it is about an
+    action that stops packets, so blocks.log tells of it too. The others are the fields of alerts.json.
+    """
+
+    ip: str
+    ts: float
+    of_record: tuple[object, ...]
+    at: float
+    action: str
+    target: str
+    rule: str
+    reason: str
+    duration: int | None
+    sid: int | None
+    msg: str | None
+    score: int | None
+    sources: tuple[str, ...]
+    expires_at: float | None
+    dry_run: bool
+    cut_off: bool
+
+    @property
+    def what(self) -> What:
+        """The fields that many lines have in common, as Decision has them."""
+        return self[5:13]
+
+    def refused(self, reason: str) -> Told:
+        """The same decision after the kernel did not take it: no block, and the reason why."""
+        return self._replace(action="skip", reason=reason, duration=None, expires_at=None, cut_off=False)
+
+
+def told(decision: Decision, *, now: float, dry_run: bool) -> Told:
+    """What is told of a decision other than Outcome.ACTIVE, decided at `now` (epoch seconds)."""
+    block, record = decision.block, decision.record
+    return Told(
+        decision.ip,
+        decision.time,
+        tuple([value if value.__class__ in _SCALARS else None for value in map(record.get, _OF_RECORD)]),
+        now,
+        "extend" if decision.outcome is Outcome.EXTENDED else decision.action,
+        *decision.what,
+        now + block.duration if block is not None and block.duration else None,
+        dry_run,
+        block is not None and is_cut_off(block) and not dry_run,
+    )
+
+
+def told_of_end(action: str, entry: Entry, *, now: float, reason: str | None = None, dry_run: bool = False) -> Told:
+    """What is told of the end of a block: `action` is `expire` or `unblock`."""
+    block = entry.block
+    why = block.reason if reason is None else reason
+    what = (block.direction.value, block.rule_name, why, block.duration, None, None, None, ())
+    cut_off = is_cut_off(block) and not dry_run
+    return Told(str(block.network), now, _NO_RECORD, now, action, *what, entry.expires_at, dry_run, cut_off)
 
 
 def quoted(text: str) -> str:
@@ -53,7 +106,12 @@ def _escape(match: re.Match[str]) -> str:
 
 def local_time(moment: float) -> str:
     """`2025-09-02 11:24:45` in the host's zone."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+    return _local_second(int(moment))
+
+
+@lru_cache(maxsize=64)
+def _local_second(second: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
 
 
 def iso_time(moment: float) -> str:
@@ -78,6 +136,11 @@ def alert_line(decision: Decision, stamp: str) -> str:
     return f"{stamp} ALERT {ip or '-'} {_tail(decision.what)}"
 
 
+def block_line(told: Told) -> str:
+    """The line of blocks.log."""
+    return f"{local_time(told.at)} {_VERBS.get(told.action, 'BLOCKED')} {told.ip} {_tail(told.what)}"
+
+
 @lru_cache(maxsize=1024)
 def _tail(what: What) -> str:
     _target, _rule, reason, _duration, sid, msg, score, _sources = what
@@ -87,21 +150,13 @@ def _tail(what: What) -> str:
     )
 
 
-def _json_line(
-    moment: float,
-    action: str,
-    ip: str,
-    what: What,
-    expires_at: float | None,
-    dry_run: bool,
-    record: Mapping[str, Any],
-) -> str:
-    """One line of alerts.json; `record` is the EVE record that led to it, empty if none did."""
-    event_type, src_ip, src_port, dest_ip, dest_port, proto = map(_json, map(record.get, _OF_RECORD))
+def json_line(told: Told) -> str:
+    """The line of alerts.json."""
+    event_type, src_ip, src_port, dest_ip, dest_port, proto = map(_json, told.of_record)
     return (
-        f'{{"ts":"{iso_time(moment)}","ip":"{ip}",{_often_the_same(action, what)},"expires_at":{_end(expires_at)},'
-        f'"event_type":{event_type},"src_ip":{src_ip},"src_port":{src_port},"dest_ip":{dest_ip},'
-        f'"dest_port":{dest_port},"proto":{proto},"dry_run":{"true" if dry_run else "false"}}}\n'
+        f'{{"ts":"{iso_time(told.ts)}","ip":"{told.ip}",{_often_the_same(told.action, told.what)},'
+        f'"expires_at":{_end(told.expires_at)},"event_type":{event_type},"src_ip":{src_ip},"src_port":{src_port},'
+        f'"dest_ip":{dest_ip},"dest_port":{dest_port},"proto":{proto},"dry_run":{_json(told.dry_run)}}}\n'
     )
 
 
@@ -121,25 +176,13 @@ def _often_the_same(action: str, what: What) -> str:
 
 
 def _json(value: object) -> str:
-    """A text (cut), whole number or truth value as JSON; null for anything else that a record may hold."""
+    """A text (cut), whole number, truth value or None as JSON."""
     kind = value.__class__
     if kind is str:
         return _text(value[:MAX_MESSAGE])  # type: ignore[index]
     if kind is int:
         return str(value)
-    return "null" if kind is not bool else "true" if value else "false"
-
-
-def decision_lines(decision: Decision, *, now: float, stamp: str, dry_run: bool) -> Lines:
-    """What a decision other than Outcome.ACTIVE leaves in the journal, decided at `now` (epoch seconds)."""
-    block = decision.block
-    what, ip = decision.what, decision.ip
-    action, verb = ("extend", "EXTENDED") if decision.outcome is Outcome.EXTENDED else (decision.action, "BLOCKED")
-    text = ""
-    if block is not None and is_cut_off(block) and not dry_run:
-        text = f"{stamp} {verb} {ip} {_tail(what)}"
-    ends = now + block.duration if block is not None and block.duration else None
-    return Lines(text, _json_line(decision.time, action, ip, what, ends, dry_run, decision.record))
+    return "null" if value is None else "true" if value else "false"
 
 
 def plain_line(fields: Mapping[str, Any]) -> str:
@@ -153,24 +196,6 @@ def plain_line(fields: Mapping[str, Any]) -> str:
         f"{fields['ts']} {fields['action']:<10} {fields['ip'] or '-'}{length}"
         f" [{quoted(fields['reason'])}] by {quoted(fields['rule'])}{signature}{message}"
     )
-
-
-def refused_lines(lines: Lines, reason: str) -> Lines:
-    """The same decision after the kernel did not take it: no block, and the reason why."""
-    fields = json.loads(lines.record)
-    fields.update(action="skip", reason=reason, duration=None, expires_at=None)
-    return Lines("", json.dumps(fields, separators=(",", ":")) + "\n")
-
-
-def ending_lines(action: str, entry: Entry, *, now: float, reason: str | None = None, dry_run: bool = False) -> Lines:
-    """What the end of a block leaves: `action` is `expire` or `unblock`."""
-    block = entry.block
-    why = block.reason if reason is None else reason
-    verb = "EXPIRED" if action == "expire" else "UNBLOCKED"
-    what = (block.direction.value, block.rule_name, why, block.duration, None, None, None, ())
-    text = f"{local_time(now)} {verb} {block.network} {_tail(what)}"
-    record = _json_line(now, action, str(block.network), what, entry.expires_at, dry_run, {})
-    return Lines(text if is_cut_off(block) and not dry_run else "", record)
 
 
 def is_cut_off(block: Block) -> bool:

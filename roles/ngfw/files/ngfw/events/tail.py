@@ -65,6 +65,7 @@ class Tail:
         self._followers: dict[str, Follower] = {}
         self._turn = 0
         self._stale = True
+        self._drained = False
         self._looked = 0.0
         self._watches.watch_lookups(source.path for source in self._sources)
         self._begin(positions, at_end=start_at == "end")
@@ -78,16 +79,19 @@ class Tail:
         return self._watches.fileno()
 
     def drain_events(self) -> None:
-        """Take the kernel's events, so that fileno() is not readable any more; read() does so too."""
+        """Take the kernel's events, so that fileno() is not readable any more; else the next read() does so."""
         if self._watches.drain():
             self._stale = True
+        self._drained = True
 
     def read(self, limit: int = 1 << 20) -> list[Chunk]:
         """The next whole lines of all sources from at most `limit` further bytes of them; [] when there is nothing.
 
         A line longer than that is read on to its end, so what is returned can exceed `limit` by one line.
         """
-        self.drain_events()
+        if not self._drained:
+            self.drain_events()
+        self._drained = False
         if self._stale or self._watches.polling or time.monotonic() - self._looked >= _LOOK_SECONDS:
             self._look()
         chunks: list[Chunk] = []

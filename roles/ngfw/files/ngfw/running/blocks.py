@@ -10,7 +10,7 @@ from ..decisions.history import History
 from ..effects.enforcement import Enforcement, Rehearsal
 from ..effects.journal import ALERTS_JSON, Journal
 from ..effects.state import IN_FORCE, SETS, State
-from ..effects.wording import Lines
+from ..effects.wording import Told
 from ..firewall.entry import Entry
 from ..firewall.errors import FirewallError
 from ..metrics import Metrics
@@ -37,12 +37,12 @@ class Blocks:
         metrics: Metrics,
         history: History,
         *,
-        note: Callable[[list[Lines]], None],
+        note: Callable[[list[Told]], None],
         changed: Callable[[], None],
         failed: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
-        """`note` journals lines, `changed` is called when there are other blocks, `failed` with what went wrong."""
+        """`note` journals ends, `changed` is called when there are other blocks, `failed` with what went wrong."""
         self._loop, self._enforcement, self._state, self._journal = loop, enforcement, state, journal
         self._changed, self._failed, self._clock = changed, failed, clock
         self._real = isinstance(enforcement, Enforcement)
@@ -73,8 +73,8 @@ class Blocks:
         self._endings.add(entries)
         self._saver.changed()
 
-    def unseen(self, keys: Iterable[Key]) -> dict[Key, Lines]:
-        """The lines for the ends of known blocks, by network, action and direction, that somebody lifted unseen."""
+    def unseen(self, keys: Iterable[Key]) -> dict[Key, Told]:
+        """What to tell of known blocks, by network, action and direction, that somebody lifted unseen."""
         return self._endings.unseen(keys)
 
     def arm(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ..decisions.policy import Sight, is_provisional
-from ..effects.wording import Lines, ending_lines
+from ..effects.wording import Told, told_of_end
 from ..firewall.entry import Block, Entry
 from ..firewall.errors import FirewallError
 from ..metrics import Metrics
@@ -39,7 +39,7 @@ class Endings:
         kernel: Kernel,
         metrics: Metrics,
         *,
-        journal: Callable[[list[Lines]], None],
+        journal: Callable[[list[Told]], None],
         clock: Callable[[], float],
         dry_run: bool = False,
         forgiven: Callable[[Iterable[Block]], None] = lambda blocks: None,
@@ -126,8 +126,8 @@ class Endings:
         known = [entry for entry in entries if self._blocks.take(entry.block[:3]) is not None or not self.caught_up]
         self._tell([], known, reason, forgiven=forgiven)
 
-    def unseen(self, keys: Iterable[Key]) -> dict[Key, Lines]:
-        """The lines for the ends of blocks that turned out to be lifted: of those of them that were still in force."""
+    def unseen(self, keys: Iterable[Key]) -> dict[Key, Told]:
+        """What to tell of blocks that turned out to be lifted: of those of them that were still in force."""
         now, found = self._clock(), {}
         for key, entry in self._blocks.known(keys).items():
             if not _over(entry, now):
@@ -135,10 +135,10 @@ class Endings:
                 found[key] = self._unblocked(entry)
         return found
 
-    def _unblocked(self, entry: Entry, reason: str | None = None) -> Lines:
-        """The lines of a block that was lifted."""
+    def _unblocked(self, entry: Entry, reason: str | None = None) -> Told:
+        """What is told of a block that was lifted."""
         self._metrics.blocks_removed += not self._dry_run
-        return ending_lines(
+        return told_of_end(
             "unblock", entry, now=self._clock(), reason=reason or self._why(entry), dry_run=self._dry_run
         )
 
@@ -155,12 +155,12 @@ class Endings:
             self._told.update(entry.block[:3] for entry in (*expired, *lifted))
         if forgiven:
             self._forgiven([entry.block for entry in lifted if not is_provisional(entry.block)])
-        lines = [self._unblocked(entry, reason) for entry in lifted]
+        ends = [self._unblocked(entry, reason) for entry in lifted]
         for entry in expired:
             self._metrics.blocks_expired += not self._dry_run
             moment = entry.expires_at or self._clock()
-            lines.append(ending_lines("expire", entry, now=moment, dry_run=self._dry_run))
-        self._journal(lines)
+            ends.append(told_of_end("expire", entry, now=moment, dry_run=self._dry_run))
+        self._journal(ends)
 
     def _why(self, entry: Entry) -> str:
         try:
