@@ -142,13 +142,14 @@ def waited(log: Path, number: int) -> float:
     network = parse_network(address)
     sets = kernel_sets()
     time.sleep(1 / PER_SECOND)
-    start = time.perf_counter()
-    with log.open("a") as stream:
-        stream.write(alert(address))
-    while not holds(sets, network):
-        if time.perf_counter() - start > 5:
-            raise RuntimeError(f"{address} was not blocked")
-    return time.perf_counter() - start
+    line = alert(address).encode()
+    with log.open("ab", buffering=0) as stream:  # Suricata has it open
+        start = time.perf_counter()
+        stream.write(line)
+        while not holds(sets, network):
+            if time.perf_counter() - start > 5:
+                raise RuntimeError(f"{address} was not blocked")
+        return time.perf_counter() - start
 
 
 def bursts(directory: Path) -> list[tuple[str, float, str, str, str]]:

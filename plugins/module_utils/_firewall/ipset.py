@@ -271,12 +271,14 @@ def _address(network: Network) -> bytes:
 
 
 def _encoded(entries: Iterable[tuple[Network, int, str]]) -> Iterator[bytes]:
-    comments: dict[str, bytes] = {}
+    tails: dict[tuple[int, str], bytes] = {}
     for network, timeout, comment in entries:
-        tail = comments.get(comment)
+        tail = tails.get((timeout, comment))
         if tail is None:
-            tail = comments[comment] = attribute(_COMMENT, comment.encode() + b"\0") if comment else b""
-        yield _address(network) + _TIMEOUT_HEAD + _U32.pack(timeout) + tail
+            tail = _TIMEOUT_HEAD + _U32.pack(timeout)
+            tail += attribute(_COMMENT, comment.encode() + b"\0") if comment else b""
+            tails[timeout, comment] = tail
+        yield _address(network) + tail
 
 
 def _failed_line(error: NetlinkError) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from ..events import eve, fastlog
 from ..events.event import Event, LineError, each
@@ -31,6 +31,9 @@ from .view import Ask, View
 
 REPEAT_SECONDS = 60.0
 """A skip of the same address, rule and reason is one line in this time."""
+
+_Key = tuple[int, Optional[Network]]
+"""The id() of a rule's action, and an offender."""
 
 _MANY_SKIPS = 65_536
 _MANY_TYPES = 64
@@ -85,7 +88,7 @@ class Pipeline:
         self._surges = Surges(config.high_alert, config.circuit_breaker)
         self._view = View(look, ask, history, config.escalation.memory, self._surges.high_alert)
         self._wide: dict[str, str] = {}
-        self._met: dict[tuple[int, Network | None], _Met] = {}  # by id() of an action and offender
+        self._met: dict[_Key, Decision] = {}
         self._terms = _terms(config)
         self._home_net = config.home_net
         self._proxies = NetworkSet(config.trusted_proxies)
@@ -243,16 +246,16 @@ class Pipeline:
         for hit in hits:
             self.metrics.rule_hits[hit.rule.name] += 1
             for action in hit.rule.actions:
-                met = self._met.get((id(action), resolution.address))
-                if met is not None:
-                    decision = met.counted(hit, action)
+                key = (id(action), resolution.address)
+                if key in self._met:
+                    decision = self._met_again(key, hit, action)
                 else:
                     decision = decide(hit, action, resolution, self._view, self._terms, now=moment, stamped=stamped)
                     if decision.outcome is Outcome.NEW:
                         established = self._is_established(hit, resolution)
                         decision = self._limited(decision, hit, action, established, moment)
-                    if now is not None:
-                        self._meet(decision, hit, action, resolution)
+                    if now is not None and _settles(decision, hit, action):
+                        self._met[key] = decision
                 self._file(decision, batch, moment)
                 first = first or decision
             if not hit.rule.actions:
@@ -265,13 +268,15 @@ class Pipeline:
         guarded = self._terms.spoof_guard and not hit.rule.spoofable
         return "flow" in hit.record and (guarded or is_established(hit.record, resolution))
 
-    def _meet(self, decision: Decision, hit: Hit, action: RuleAction, resolution: Resolution) -> None:
-        """Remember, for the rest of a batch at one moment, that the action's further hits on the offender only count.
-
-        Where reputation has a say, the reason of each is the one of the entry in force, which can change.
-        """
-        if decision.block is not None and hit.rule.intel == "skip" and action.target == "offender":
-            self._met[id(action), resolution.address] = _Met(decision.block.network, decision.reason)
+    def _met_again(self, key: _Key, hit: Hit, action: RuleAction) -> Decision:
+        """The action's further hits on an offender, in one moment, only count; hardly ever one tells anything new."""
+        met = self._met[key]
+        if met.block is not None:
+            met = self._met[key] = counted(hit, action, met.block.network, met.reason, None)
+        elif signature(hit.record) != (met.sid, met.msg):
+            sid, message = signature(hit.record)
+            met = self._met[key] = met._replace(time=hit.time, sid=sid, msg=message, record=hit.record)
+        return met
 
     def _limited(self, decision: Decision, hit: Hit, action: RuleAction, established: bool, now: float) -> Decision:
         """A new block, or its refusal by the circuit breaker."""
@@ -315,22 +320,6 @@ class Pipeline:
             self._report(f"{path}: a line was skipped: {text}; further ones of this kind are only counted")
 
 
-class _Met:
-    """What the hits of one moment on an offender come to after the first: hardly ever anything new is told of them."""
-
-    __slots__ = ("_told", "network", "reason")
-
-    def __init__(self, network: Network, reason: str) -> None:
-        self.network, self.reason = network, reason
-        self._told: Decision | None = None
-
-    def counted(self, hit: Hit, action: RuleAction) -> Decision:
-        told = self._told
-        if told is None or signature(hit.record) != (told.sid, told.msg):
-            told = self._told = counted(hit, action, self.network, self.reason, None)
-        return told
-
-
 class _Repeats:
     """Which skips had a line less than a minute ago; two generations, so it never holds much more than that."""
 
@@ -349,6 +338,14 @@ class _Repeats:
             return False
         self._young[key] = now
         return True
+
+
+def _settles(decision: Decision, hit: Hit, action: RuleAction) -> bool:
+    """Whether the action's further hits on the offender, in the same moment, only count.
+
+    Where reputation has a say, the reason of each is that of the entry in force, which can change.
+    """
+    return decision.block is not None and hit.rule.intel == "skip" and action.target == "offender"
 
 
 def _terms(config: Config) -> Terms:

@@ -33,19 +33,21 @@ class Surge:
         self._counts: deque[list[int]] = deque()  # a second, and how many blocks it saw
         self._total = 0
         self._on = False
+        self._now = float("-inf")
 
-    def add(self, count: int, now: float) -> None:
-        """Say that `count` new blocks were made."""
-        second = int(now)
-        if self._counts and self._counts[-1][0] >= second:
-            self._counts[-1][1] += count
+    def add(self, now: float) -> None:
+        """Say that a new block was made."""
+        counts, second = self._counts, int(now)
+        if counts and counts[-1][0] >= second:
+            counts[-1][1] += 1
         else:
-            self._counts.append([second, count])
-        self._total += count
+            counts.append([second, 1])
+        self._total += 1
 
     def active(self, now: float) -> bool:
         """Whether the mode is on at this moment, whatever happened or did not happen since."""
-        self._forget(now)
+        if now != self._now:
+            self._forget(now)
         self._on = self._total >= self._enough or (self._on and self._total * 2 >= self._enough)
         return self._on
 
@@ -61,7 +63,7 @@ class Surge:
         return 0.0
 
     def _forget(self, now: float) -> None:
-        counts = self._counts
+        counts, self._now = self._counts, now
         if counts and now < counts[-1][0] - self._window:
             counts.clear()  # the clock was set back: those times say nothing any more
             self._total = 0
@@ -87,8 +89,8 @@ class Surges:
         if breaker.active(now):
             kind = "established flows" if established else "evidence that can be forged"
             return f"breaker: {self._limits[established]} blocks in {self._window} s on {kind}"
-        breaker.add(1, now)
-        self._high_alert.add(1, now)
+        breaker.add(now)
+        self._high_alert.add(now)
         return None
 
     def high_alert(self, now: float) -> bool:

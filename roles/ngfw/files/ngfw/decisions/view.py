@@ -35,7 +35,7 @@ class View:
         self._sight: Sight | None = None
         self._ask, self._history, self._memory = ask, history, memory
         self.high_alert = high_alert
-        self._fresh: dict[_Key, Entry] = {}
+        self._fresh: dict[_Key, tuple[Block, Origin, float, float | None]] = {}  # an Entry's fields
         self._offences: list[tuple[_Key, float]] = []
         self._repeated: set[_Key] = set()
         self._lookups: list[tuple[Network, Case]] = []
@@ -50,13 +50,14 @@ class View:
         return self._lookups
 
     def standing(self, block: Block) -> Entry | None:
-        return self._fresh.get(block[:3]) or self._seen().standing(block)
+        fresh = self._fresh.get(block[:3])
+        return (self._sight or self._seen()).standing(block) if fresh is None else Entry(*fresh)
 
     def guard(self, network: Network) -> Guard | None:
-        return self._seen().guard(network)
+        return (self._sight or self._seen()).guard(network)
 
     def guards_near(self, network: Network) -> bool:
-        return self._seen().guards_near(network)
+        return (self._sight or self._seen()).guards_near(network)
 
     def earlier(self, block: Block, now: float) -> int:
         if self._history is None:
@@ -81,7 +82,7 @@ class View:
         """The batch puts this block in force from `now` on; the history learns of an offence after the batch."""
         end = now + block.duration if block.duration else None
         key = block[:3]
-        self._fresh[key] = Entry(block, Origin.WATCHER, now, end)
+        self._fresh[key] = (block, Origin.WATCHER, now, end)
         if offence:
             self._offences.append((key, now))
 
@@ -94,6 +95,5 @@ class View:
         self._repeated.add(block[:3])
 
     def _seen(self) -> Sight:
-        if self._sight is None:
-            self._sight = self._look()
+        self._sight = self._look()
         return self._sight

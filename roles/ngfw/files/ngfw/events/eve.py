@@ -21,8 +21,8 @@ _ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")
 _MANY_TYPES = 64
 _TOGETHER = 200  # lines
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
-_MINUTE = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):", re.ASCII)
-_TIME = re.compile(r"(.{17})(\d\d(?:\.\d{1,9})?)(.*)", re.ASCII)
+_SECOND = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)", re.ASCII)
+_TIME = re.compile(r"(.{19})(\.\d{1,9}|)(.*)", re.ASCII)
 _ZONE = re.compile(r"([+-])(\d\d):?([0-5]\d)", re.ASCII)
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -69,17 +69,19 @@ def _parsed_together(lines: Sequence[bytes]) -> list[dict[str, Any]] | None:
     was put in has no line ended, or begun, the object of another one.
     """
     mark = secrets.randbits(60)
+    text = b"[" + (b",%d," % mark).join(lines) + b"]"
     try:
-        items = _JSON.decode((b"[" + (b",%d," % mark).join(lines) + b"]").decode())
+        items = _JSON.decode(text.decode())
     except (ValueError, RecursionError):
         return None
     records: list[dict[str, Any]] = items[::2]
     between = items[1::2]
     if len(records) != len(lines) or between.count(mark) != len(between):
         return None
-    for record, line in zip(records, lines):
-        if record.__class__ is not dict or (b"\\u" in line and _has_lone_surrogate(record)):
-            return None
+    if any(record.__class__ is not dict for record in records):
+        return None
+    if b"\\u" in text and any(b"\\u" in line and _has_lone_surrogate(found) for found, line in zip(records, lines)):
+        return None
     return records
 
 
@@ -171,45 +173,38 @@ def parse_time(text: str) -> float | None:
 
     The zone may be missing (UTC, as old exports have it), `Z`, or written with a colon. Never raises.
     """
-    if len(text) < 19 or not text.isascii():
+    fraction = text[19:26]
+    if fraction[:1] == "." and fraction[1:].isdigit() and fraction.isascii():  # as Suricata writes it
+        second = _second(text[:19], text[26:])
+        if second is not None:
+            return second + float(fraction)
+    match = _TIME.fullmatch(text)
+    if match is None:
         return None
-    minute = _minute(text[:17])
-    if minute is None:
-        return None
-    rest, offset = text[17:26], _zone(text[26:])
-    if offset is not None and rest[2:3] == "." and rest[:2].isdigit() and rest[3:].isdigit():
-        seconds = float(rest)
-    else:
-        match = _TIME.fullmatch(text)
-        if match is None:
-            return None
-        seconds, offset = float(match[2]), _zone(match[3])
-    if offset is None or seconds >= 61:
-        return None
-    return minute + seconds - offset
+    second = _second(match[1], match[3])
+    return None if second is None else second + float(f"0{match[2]}")
 
 
 @lru_cache(maxsize=4096)
-def _minute(text: str) -> int | None:
-    match = _MINUTE.fullmatch(text)
-    if match is None:
+def _second(text: str, zone: str) -> int | None:
+    match, offset = _SECOND.fullmatch(text), _offset(zone)
+    if match is None or offset is None:
         return None
-    year, month, day, hour, minute = map(int, match.groups())
-    if hour > 23 or minute > 59:
+    year, month, day, hour, minute, second = map(int, match.groups())
+    if hour > 23 or minute > 59 or second > 60:
         return None
     try:
         days = date(year, month, day).toordinal() - _EPOCH_DAY
     except ValueError:
         return None
-    return days * 86400 + hour * 3600 + minute * 60
+    return days * 86400 + hour * 3600 + minute * 60 + second - offset
 
 
-@lru_cache(maxsize=256)
-def _zone(text: str) -> int | None:
+def _offset(zone: str) -> int | None:
     """Seconds east of Greenwich."""
-    if text in ("", "Z"):
+    if zone in ("", "Z"):
         return 0
-    match = _ZONE.fullmatch(text)
+    match = _ZONE.fullmatch(zone)
     if match is None:
         return None
     seconds = int(match[2]) * 3600 + int(match[3]) * 60

@@ -61,11 +61,11 @@ class _Runner:
 
     def count(self, record: Record, time: float) -> int:
         """Count a matching event; the count if it is a hit, else 0."""
-        group: Hashable | None = None
-        if self.counter is not None or self.values is not None or self.after is not None:
-            group = self.group(record)
-            if group is None:
-                return 0
+        if self.counter is None and self.values is None and self.after is None:
+            return 1
+        group = self.group(record)
+        if group is None:
+            return 0
         sequence = self.rule.sequence
         if self.after is not None and sequence is not None and not self.after.recalls(group, time, sequence.within):
             return 0

@@ -74,10 +74,10 @@ class Loop:
         for key, _events in self._selector.select(timeout):
             key.data()
         now = time.monotonic()
-        for name, (moment, call) in list(self._timers.items()):
-            if moment <= now and self._timers.get(name) == (moment, call):
+        for name, timer in [timer for timer in self._timers.items() if timer[1][0] <= now]:
+            if self._timers.get(name) is timer:  # else one before it has cancelled or replaced it
                 del self._timers[name]
-                call()
+                timer[1]()
 
     def _note(self, number: int, _frame: object) -> None:
         self._came.add(signal.Signals(number))
