@@ -51,6 +51,9 @@ _GARBAGE = 50_000
 _MOMENT_SECONDS = 0.5
 """So long, in a flood, the journals may lag behind the kernel, and all else waits."""
 
+_MOMENT_LINES = 25_000
+"""So many lines of journals may wait meanwhile, in some 15 MB."""
+
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 _FIXED = ("chain", "families", "hooks", "state_directory", "log_directory", "dry_run", "metrics")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -214,9 +217,11 @@ class Service:
     def _work_off(self, chunks: list[Chunk]) -> bool:
         """Decide and enforce batch after batch of one moment, then journal them together; whether there is more."""
         now, until = self._clock(), time.monotonic() + _MOMENT_SECONDS
-        goes_on = False
-        while chunks and self._carry_out(self._pipeline.process(chunks, now=now, goes_on=goes_on)):
-            if time.monotonic() >= until:
+        lines, goes_on = 0, False
+        while chunks:
+            batch = self._pipeline.process(chunks, now=now, goes_on=goes_on)
+            lines += len(batch.alerts) + len(batch.decisions)
+            if not self._carry_out(batch) or lines >= _MOMENT_LINES or time.monotonic() >= until:
                 break
             chunks, goes_on = self._reader.read(), True
         self._settle()
