@@ -126,7 +126,7 @@ class Pipeline:
                 self._invalid("length", "too long, torn, or NUL bytes", chunk.path, chunk.discarded)
             fast = chunk.format == "fast"
             if fast:
-                events = each(fastlog.decode, filter(None, chunk.data.split(b"\n")))
+                events: Iterable[Event | LineError] = each(fastlog.decode, filter(None, chunk.data.split(b"\n")))
             else:
                 lines, others = self._sieve.sift(chunk.data)
                 for kind, count in others.items():

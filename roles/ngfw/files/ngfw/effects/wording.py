@@ -23,7 +23,7 @@ _UNSAFE = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u2
 _ESCAPED = re.compile(r'\\(?:(["\\])|x([0-9a-f]{2})|u([0-9a-f]{4}))')
 _OF_RECORD = ("event_type", "src_ip", "src_port", "dest_ip", "dest_port", "proto")
 _NO_RECORD = (None,) * len(_OF_RECORD)
-_SCALARS = frozenset((str, int, bool))
+_SCALARS = frozenset((str, int, bool, type(None)))
 _VERBS = {"extend": "EXTENDED", "unblock": "UNBLOCKED", "expire": "EXPIRED"}
 
 
@@ -64,11 +64,14 @@ class Told(NamedTuple):
 
 def told(decision: Decision, *, now: float, dry_run: bool) -> Told:
     """What is told of a decision other than Outcome.ACTIVE, decided at `now` (epoch seconds)."""
-    block, record = decision.block, decision.record
+    block = decision.block
+    of_record = tuple(map(decision.record.get, _OF_RECORD))
+    if not _SCALARS.issuperset(map(type, of_record)):
+        of_record = tuple(value if type(value) in _SCALARS else None for value in of_record)
     return Told(
         decision.ip,
         decision.time,
-        tuple([value if value.__class__ in _SCALARS else None for value in map(record.get, _OF_RECORD)]),
+        of_record,
         now,
         "extend" if decision.outcome is Outcome.EXTENDED else decision.action,
         *decision.what,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Callable, TypeVar
 
 Item = TypeVar("Item")
@@ -40,10 +40,12 @@ class LineError(ValueError):
         self.text = text
 
 
-def each(decode: Callable[[Item], Event], items: Iterable[Item]) -> Iterator[Event | LineError]:
+def each(decode: Callable[[Item], Event], items: Iterable[Item]) -> list[Event | LineError]:
     """The events that `decode` makes of the items, or the errors that it raises."""
+    found: list[Event | LineError] = []
     for item in items:
         try:
-            yield decode(item)
+            found.append(decode(item))
         except LineError as error:
-            yield error
+            found.append(error)
+    return found
