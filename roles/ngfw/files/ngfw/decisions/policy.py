@@ -238,7 +238,8 @@ def _blocked(
     """A block of full length. One that begins, or follows a provisional one, is longer for each earlier offence."""
     reason = block.reason if judgement is None else judgement.reason
     begins = standing is None or is_provisional(standing.block)
-    duration = _escalated(block.duration, known.earlier(block, now), terms) if begins else block.duration
+    earlier = known.earlier(block, now) if begins else 0
+    duration = _escalated(block.duration, earlier, terms) if earlier else block.duration
     outcome = Outcome.NEW if standing is None else Outcome.EXTENDED
     if (duration, reason) != (block.duration, block.reason):
         block = block._replace(duration=duration, reason=reason)
