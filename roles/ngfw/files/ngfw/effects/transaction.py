@@ -292,7 +292,7 @@ class Transaction:
         now = self._clock()
         lifted = self._lifted(accepted.made())
         items: list[Item] = []
-        done: list[Decision] = []
+        enforced: list[Decision] = []
         failed: list[str] = []
         for item, decision in zip(intent.items, batch.decisions):
             if item.block is not None:
@@ -300,7 +300,7 @@ class Transaction:
                 if refusal is None:
                     if lifted:
                         items += _end(item.block, lifted)
-                    done.append(decision)
+                    enforced.append(decision)
                 else:
                     self._metrics.actions[decision.action, "failed"] += 1
                     failed.append(f"{decision.ip} was not blocked ({decision.rule}): {refusal}")
@@ -308,14 +308,14 @@ class Transaction:
             items.append(item)
         if batch.repeats:
             items += self._made_again(batch, accepted, lifted, now)
-        self._count(done, now)
+        self._count(enforced, now)
         self._metrics.errors += len(failed)
         for text in failed[:_MAX_REPORTED]:
             self._journal.say(text, level="ERROR")
         if items == intent.items:
             return intent
         agreed = replace(intent, items=items, settled=True)
-        self._announce(*(replace(done, settled=True) for done in self._done), agreed)
+        self._announce(*(replace(each, settled=True) for each in self._done), agreed)
         return agreed
 
     def _made_again(self, batch: Batch, accepted: Accepted, lifted: dict[Key, Told], now: float) -> list[Item]:
@@ -330,10 +330,10 @@ class Transaction:
                 self._count([again], now)
         return items
 
-    def _count(self, done: Iterable[Decision], now: float) -> None:
+    def _count(self, enforced: Iterable[Decision], now: float) -> None:
         """Count what was put in force."""
         metrics, result = self._metrics, "dry_run" if self._dry_run else "success"
-        for decision in done:
+        for decision in enforced:
             metrics.actions[decision.action, result] += 1
             if decision.outcome is Outcome.NEW:
                 metrics.blocks_created += not self._dry_run
