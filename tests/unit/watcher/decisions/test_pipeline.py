@@ -14,7 +14,7 @@ from ngfw.decisions.decision import Lift, Outcome
 from ngfw.decisions.history import History
 from ngfw.decisions.pipeline import Batch, Pipeline
 from ngfw.effects.recorder import Recorder
-from ngfw.effects.wording import alert_line, block_line, json_line, told
+from ngfw.effects.wording import alert_line, block_line, json_line, told_of
 from ngfw.events.tail import Chunk
 from ngfw.firewall.address import Network, parse_network
 from ngfw.firewall.errors import AddressError
@@ -359,7 +359,7 @@ def test_mutated_lines_raise_nothing_forge_no_line_and_block_nobody_else() -> No
         line = mutated(sample, random_)
         batch = setup.feed(line, format="fast" if sample is FAST else "eve")
         for decision in batch.decisions:
-            found = told(decision, now=NOW, dry_run=False)
+            found = told_of(decision, now=NOW, dry_run=False)
             assert found.cut_off == (decision.block is not None)
             assert block_line(found).count("\n") == 1
             assert json_line(found).count("\n") == 1

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from ngfw.effects.intent import Intent, Item, decode, decode_lookups, decode_positions, encode_positions, merged
 from ngfw.effects.journal import Mark
-from ngfw.effects.wording import told
+from ngfw.effects.wording import told_of
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Action, Block, Direction
 
@@ -29,7 +29,7 @@ FIRST = Intent(
     items=[
         Item(
             BLOCK,
-            told(decision(ip="2001:db8::/64", msg="ä\r\n\ud800", sources=("one", "two")), now=1.5, dry_run=False),
+            told_of(decision(ip="2001:db8::/64", msg="ä\r\n\ud800", sources=("one", "two")), now=1.5, dry_run=False),
             offence=True,
         ),
         Item(None, end("203.0.113.7")),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from ngfw.effects.journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, DAEMON_LOG, MAX_HELD_BYTES, Journal, missing
-from ngfw.effects.wording import alert_line, block_line, json_line, quoted, told, unquoted
+from ngfw.effects.wording import alert_line, block_line, json_line, quoted, told_of, unquoted
 
 from .conftest import decision
 
@@ -41,7 +41,7 @@ def journal(tmp_path: Path, said: list[str]) -> Journal:
 )
 def test_no_message_forges_a_line(journal: Journal, tmp_path: Path, message: str) -> None:
     entry = decision(msg=message, reason=f"RULE {message}")
-    found = told(entry, now=1756812285.0, dry_run=False)
+    found = told_of(entry, now=1756812285.0, dry_run=False)
     journal.append({ALERT_LOG: alert_line(entry, STAMP), BLOCKS_LOG: block_line(found), ALERTS_JSON: json_line(found)})
     journal.say(message)
     for name in (ALERT_LOG, BLOCKS_LOG, DAEMON_LOG):

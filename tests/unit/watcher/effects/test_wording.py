@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from ngfw.decisions.decision import Decision, Outcome
-from ngfw.effects.wording import alert_line, block_line, iso_time, json_line, local_time, told, told_of_end
+from ngfw.effects.wording import alert_line, block_line, iso_time, json_line, local_time, told_of, told_of_end
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Action, Block, Entry, Origin
 
@@ -19,7 +19,7 @@ NOW = 1756812285.0
 @pytest.mark.feature("E1")
 def test_a_line_has_the_form_of_the_contract() -> None:
     known = decision(score=0, reason="REPUTATION BLOCK (source=firehol)", ip="10.0.0.1")
-    assert block_line(told(known, now=NOW, dry_run=False)) == (
+    assert block_line(told_of(known, now=NOW, dry_run=False)) == (
         f"{local_time(NOW)} BLOCKED 10.0.0.1 (REPUTATION SCORE: 0) [REPUTATION BLOCK (source=firehol)] "
         'SID=2000004 MSG="TEST ICMP Ping Detected"\n'
     )
@@ -29,7 +29,7 @@ def test_a_line_has_the_form_of_the_contract() -> None:
 
 @pytest.mark.feature("E2")
 def test_alerts_json_has_the_fields_of_the_contract() -> None:
-    fields = json.loads(json_line(told(decision(), now=NOW + 5, dry_run=False)))
+    fields = json.loads(json_line(told_of(decision(), now=NOW + 5, dry_run=False)))
     text = (
         "ts ip action target rule reason score sources sid msg duration expires_at event_type src_ip src_port "
         "dest_ip dest_port proto dry_run"
@@ -49,7 +49,7 @@ def test_verbs_follow_the_outcome() -> None:
 
     def tell(value: Decision) -> tuple[str, dict[str, Any]]:
         """The line of blocks.log, if there is one, and the fields of alerts.json."""
-        found = told(value, now=0.0, dry_run=False)
+        found = told_of(value, now=0.0, dry_run=False)
         return block_line(found) if found.cut_off else "", json.loads(json_line(found))
 
     text, fields = tell(longer)
@@ -60,7 +60,7 @@ def test_verbs_follow_the_outcome() -> None:
     assert fields["expires_at"] is None
     assert tell(limit)[0] == ""
     assert tell(permanent)[1]["expires_at"] is None
-    refused = told(longer, now=0.0, dry_run=False).refused("whitelist: 203.0.113.0/24")
+    refused = told_of(longer, now=0.0, dry_run=False).refused("whitelist: 203.0.113.0/24")
     assert not refused.cut_off
     fields = json.loads(json_line(refused))
     assert (fields["action"], fields["reason"]) == ("skip", "whitelist: 203.0.113.0/24")
@@ -69,7 +69,7 @@ def test_verbs_follow_the_outcome() -> None:
 
 @pytest.mark.feature("C12")
 def test_a_dry_run_is_no_line_of_blocks_log() -> None:
-    found = told(decision(), now=0.0, dry_run=True)
+    found = told_of(decision(), now=0.0, dry_run=True)
     assert not found.cut_off
     assert json.loads(json_line(found))["dry_run"] is True
 
@@ -86,7 +86,7 @@ def test_ends_of_blocks() -> None:
 
 def test_hostile_values_of_a_record_stay_json() -> None:
     record = {"src_port": float("nan"), "proto": ["x"], "src_ip": "y" * 1_000_000, "dest_port": 10**40}
-    fields = json.loads(json_line(told(decision(record=record), now=1e300, dry_run=True)))
+    fields = json.loads(json_line(told_of(decision(record=record), now=1e300, dry_run=True)))
     assert fields["src_port"] is None
     assert fields["proto"] is None
     assert len(fields["src_ip"]) <= 1024

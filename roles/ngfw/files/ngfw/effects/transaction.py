@@ -21,7 +21,7 @@ from ..metrics import Metrics
 from .intent import Intent, Item, merged
 from .journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, DECISION_LOGS, Journal, encoded, found, missing
 from .state import State
-from .wording import Told, alert_line, block_line, json_line, local_time, told
+from .wording import Told, alert_line, block_line, json_line, local_time, told_of
 
 PATIENCE = 3
 """After this many failures of a whole pass its blocks are tried one by one, so that one bad block stops no other."""
@@ -146,7 +146,7 @@ class Transaction:
             positions=positions,
             alerts="".join([alert_line(decision, stamp) for decision in batch.alerts]),
             items=[
-                Item(decision.block, told(decision, now=now, dry_run=self._dry_run), decision.offence)
+                Item(decision.block, told_of(decision, now=now, dry_run=self._dry_run), decision.offence)
                 for decision in batch.decisions
             ],
             marks=self._done[0].marks if self._done else self._journal.marks(),
@@ -326,7 +326,7 @@ class Transaction:
             block = decision.block
             if block is not None and block[:3] in accepted.new and block[:3] not in decided:
                 again = decision._replace(outcome=Outcome.NEW)
-                items += [*_end(block, lifted), Item(block, told(again, now=now, dry_run=self._dry_run))]
+                items += [*_end(block, lifted), Item(block, told_of(again, now=now, dry_run=self._dry_run))]
                 self._count([again], now)
         return items
 

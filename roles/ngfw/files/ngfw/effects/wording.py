@@ -62,7 +62,7 @@ class Told(NamedTuple):
         return self._replace(action="skip", reason=reason, duration=None, expires_at=None, cut_off=False)
 
 
-def told(decision: Decision, *, now: float, dry_run: bool) -> Told:
+def told_of(decision: Decision, *, now: float, dry_run: bool) -> Told:
     """What is told of a decision other than Outcome.ACTIVE, decided at `now` (epoch seconds)."""
     block = decision.block
     of_record = tuple(map(decision.record.get, _OF_RECORD))
