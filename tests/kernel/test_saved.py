@@ -20,9 +20,7 @@ pytestmark = pytest.mark.parametrize("tools", ["nft"], indirect=True)  # no rule
 CHAIN, NOW = "NGFW", 1_800_000_000.0
 SLOW = 60  # seconds that a busy machine may take between two steps, while the kernel's clock runs on
 COMMENTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters='"\0\n'), max_size=60)
-ON_THE_KERNEL = settings(
-    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+ON_THE_KERNEL = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 
 def networks(size):

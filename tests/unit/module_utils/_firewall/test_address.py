@@ -17,10 +17,8 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address impo
     to_key,
 )
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import AddressError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-
-STEADY = settings(deadline=None)
 
 
 def as_network(standard: ipaddress.IPv4Network | ipaddress.IPv6Network) -> Network:
@@ -127,7 +125,6 @@ def test_what_is_no_address_is_refused_and_the_message_helps(text, hint):
         parse_network(text)
 
 
-@STEADY
 @given(st.text() | st.from_regex(r"[0-9a-f:.%/\-]{1,45}", fullmatch=True))
 def test_any_text_is_a_network_as_the_standard_library_has_it_or_an_error_of_one_printable_line(text):
     network, complaint = None, ""
@@ -146,7 +143,6 @@ def test_any_text_is_a_network_as_the_standard_library_has_it_or_an_error_of_one
     assert network == as_network(standard)
 
 
-@STEADY
 @given(crowded_networks())
 def test_a_network_survives_its_text_and_its_key(network):
     assert parse_network(str(network)) == network
@@ -155,7 +151,6 @@ def test_a_network_survives_its_text_and_its_key(network):
     assert network.family == f"ipv{as_standard(network).version}"
 
 
-@STEADY
 @given(crowded_networks(), st.integers(0, 128))
 def test_widening_keeps_what_was_inside(network, prefix):
     wider = network.widened(prefix)
@@ -218,7 +213,6 @@ def test_what_is_no_range_is_refused(text):
         parse_range(text)
 
 
-@STEADY
 @given(st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 32) - 1))
 def test_ranges_are_what_the_standard_library_makes_of_them(first, second):
     first, last = ipaddress.IPv4Address(min(first, second)), ipaddress.IPv4Address(max(first, second))
@@ -229,7 +223,6 @@ def test_ranges_are_what_the_standard_library_makes_of_them(first, second):
     assert parse_range(f"{first}-{last}") == expected
 
 
-@STEADY
 @given(st.lists(crowded_networks(), max_size=12), crowded_networks())
 def test_a_set_of_networks_answers_as_a_search_through_all_would(members, network):
     networks = NetworkSet(members)

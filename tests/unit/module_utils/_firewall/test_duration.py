@@ -12,7 +12,7 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.duration imp
     parse_timeout,
 )
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import DurationError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -89,7 +89,6 @@ def test_a_timeout_is_longer_than_nothing(text):
         parse_timeout(text)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**12))
 def test_a_duration_survives_its_text(seconds):
     assert parse_duration(format_duration(seconds)) == seconds

@@ -22,10 +22,9 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import
     valid_rule_name,
 )
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import InvalidInput
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-STEADY = settings(deadline=None)
 BREAKS = re.compile('["\\x00-\\x1f]')
 
 
@@ -57,7 +56,6 @@ notes = st.builds(
 )
 
 
-@STEADY
 @given(notes)
 def test_a_note_survives_the_kernels_comment_and_only_the_reason_is_cut(note):
     comment = encode_comment(note)
@@ -85,7 +83,6 @@ def test_a_reason_is_not_cut_within_a_character():
     assert len(reason) > 70
 
 
-@STEADY
 @given(st.text(max_size=255))
 def test_any_comment_of_somebody_else_is_read_as_theirs(comment):
     note = decode_comment(comment)

@@ -24,10 +24,9 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.iptables imp
 )
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.layout import HOOKS, block_set, chain_rules
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.runner import Output
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-STEADY = settings(deadline=None)
 SAMPLE = {IPV4: parse_network("203.0.113.7"), IPV6: parse_network("2001:db8::7")}
 blocks = st.builds(
     Block,
@@ -80,7 +79,6 @@ def test_a_chain_that_is_not_there(chain):
     assert parse_save(PRINTED, chain) == ChainState()
 
 
-@STEADY
 @given(st.lists(blocks, max_size=6), st.sampled_from(FAMILIES), st.sets(st.sampled_from(HOOKS)))
 def test_what_is_rendered_is_read_back_with_the_same_meaning(chosen, family, hooks):
     specs = {spec.name: spec for spec in (block_set("NGFW", block) for block in chosen)}
@@ -139,7 +137,6 @@ def test_another_rule(ours, other):
     assert meaning(tuple(shlex.split(ours))) != meaning(tuple(shlex.split(other)))
 
 
-@STEADY
 @given(st.lists(st.text(max_size=8), max_size=12))
 def test_any_rule_of_others_has_a_meaning(words):
     assert meaning(tuple(words)) == tuple(sorted(meaning(tuple(words))))

@@ -18,10 +18,9 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.layout impor
     valid_chain,
     valid_list_name,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-STEADY = settings(deadline=None)
 SAMPLE = {IPV4: parse_network("203.0.113.7"), IPV6: parse_network("2001:db8::7")}
 KERNEL_NAME_BYTES = 31  # ip_set.h, IPSET_MAXNAMELEN without the closing NUL
 
@@ -46,7 +45,6 @@ blocks = st.builds(
 )
 
 
-@STEADY
 @given(chains | st.just("W" * 12), list_names | st.just("w" * 12), blocks)
 def test_every_name_is_short_enough_and_tells_what_the_set_is_for(chain, list_name, block):
     family, direction = block.network.family, block.direction
@@ -64,7 +62,6 @@ def test_every_name_is_short_enough_and_tells_what_the_set_is_for(chain, list_na
         assert parse_set_name(chain, spec.name) == spec
 
 
-@STEADY
 @given(chains, chains, blocks, list_names)
 def test_no_set_belongs_to_two_chains(chain, other, block, list_name):
     for spec in (
@@ -76,7 +73,6 @@ def test_no_set_belongs_to_two_chains(chain, other, block, list_name):
         assert (parse_set_name(other, spec.name) is not None) == (chain == other)
 
 
-@STEADY
 @given(st.text(max_size=31))
 def test_any_text_is_a_name_of_ours_or_not_but_no_error(text):
     spec = parse_set_name("NGFW", "NGFW" + text)
@@ -220,7 +216,6 @@ def test_reject_in_ipv4_needs_four_rules():
     assert rules[3].endswith("-j REJECT --reject-with icmp-port-unreachable")
 
 
-@STEADY
 @given(st.lists(blocks, max_size=8), st.sampled_from(FAMILIES), list_names)
 def test_every_rule_that_stops_a_packet_is_guarded_on_its_own_side(chosen, family, list_name):
     lists = [list_set("NGFW", list_name, family, direction) for direction in Direction]

@@ -14,13 +14,10 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netlink impo
     attribute,
     attributes,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-STEADY = settings(deadline=None)
 
-
-@STEADY
 @given(st.dictionaries(st.integers(1, 0x3FFF), st.binary(max_size=40), max_size=8))
 def test_attributes_survive_packing(found):
     packed = b"".join(attribute(kind | NESTED, value) for kind, value in found.items())
@@ -30,7 +27,6 @@ def test_attributes_survive_packing(found):
     assert attributes(b"head" + packed + b"tail", 4, 4 + len(packed)) == found
 
 
-@STEADY
 @given(st.binary(max_size=64))
 def test_what_is_broken_ends_without_an_error(data):
     attributes(data)

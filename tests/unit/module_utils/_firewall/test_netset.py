@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import IPV4, IPV6, from_key
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netset import Limits, by_family, parse_netset
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 LIST = """\
@@ -89,7 +89,6 @@ def test_a_list_of_accepted_networks_is_sorted_by_family_again():
     assert by_family([*netset.members[IPV6], *netset.members[IPV4]]).members == netset.members
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(max_size=100), max_size=10))
 def test_any_text_is_read_without_an_error_and_its_refusals_are_short(lines):
     for entry, reason in parse_netset(lines, Limits()).refused:

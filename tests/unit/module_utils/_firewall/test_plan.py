@@ -34,10 +34,9 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.layout impor
 )
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.plan import Planner
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.state import Held, State, shared_parameters
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CHAIN = "NGFW"
 NOW = 1_800_000_000.0
 OWN = {parse_network("203.0.113.1"): "own address", parse_network("2001:db8::1"): "own address"}
@@ -300,7 +299,6 @@ def lived(history):
 # --- properties --------------------------------------------------------------------------------------------------
 
 
-@STEADY
 @given(histories, requests, origins)
 def test_what_was_done_needs_nothing_more(history, request_, origin):
     paper = lived(history)
@@ -316,7 +314,6 @@ def test_what_was_done_needs_nothing_more(history, request_, origin):
     assert not again.result.removed
 
 
-@STEADY
 @given(histories, requests, origins, hosts, hosts)
 def test_no_packet_is_stopped_by_an_entry_that_covers_a_whitelisted_or_protected_address(
     history, request_, origin, source, destination
@@ -335,7 +332,6 @@ def test_no_packet_is_stopped_by_an_entry_that_covers_a_whitelisted_or_protected
         assert paper.passes(hook, source, destination) == expected
 
 
-@STEADY
 @given(histories, st.lists(blocks, max_size=6), st.booleans(), st.booleans())
 def test_what_lies_inside_a_guard_is_refused_and_all_else_is_in_force(history, wanted, refresh, later):
     paper = lived(history)
@@ -357,7 +353,6 @@ def test_what_lies_inside_a_guard_is_refused_and_all_else_is_in_force(history, w
             assert kinds
 
 
-@STEADY
 @given(histories, requests)
 def test_a_result_tells_what_the_plan_does(history, request_):
     paper = lived(history)
@@ -375,7 +370,6 @@ def test_a_result_tells_what_the_plan_does(history, request_):
     assert set(paper.allowed()) == (set(allowed) - removed) | added
 
 
-@STEADY
 @given(histories, st.lists(networks, min_size=1, max_size=4), origins)
 def test_an_exact_whitelist_leaves_what_another_kind_of_writer_made(history, targets, origin):
     paper = lived(history)
@@ -391,7 +385,6 @@ def test_an_exact_whitelist_leaves_what_another_kind_of_writer_made(history, tar
         assert (after[network][0] is Origin.CONFIG) == (before[network][0] is Origin.CONFIG or of_config)
 
 
-@STEADY
 @given(histories, requests)
 def test_what_others_have_in_the_tables_stays_in_its_order(history, request_):
     paper = lived(history)
@@ -409,7 +402,6 @@ def test_what_others_have_in_the_tables_stays_in_its_order(history, request_):
             assert paper.tables[family][hook].count(f"-j {CHAIN}") == 1
 
 
-@STEADY
 @given(histories)
 def test_removing_leaves_nothing(history):
     paper = lived(history)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from ngfw.events.tail import Source, Tail
@@ -147,6 +147,4 @@ class Following(RuleBasedStateMachine):
 
 
 TestFollowing = pytest.mark.feature("A2", "A3", "A4")(Following.TestCase)
-TestFollowing.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestFollowing.settings = settings(max_examples=60, stateful_step_count=30)

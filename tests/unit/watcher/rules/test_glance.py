@@ -117,7 +117,7 @@ def kept(expression: Expression, line: bytes) -> bool:
 
 
 @pytest.mark.feature("F2", "A10")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(matches())
 def test_a_line_that_matches_is_never_passed_over(match: tuple[str, bytes]) -> None:
     text, line = match
