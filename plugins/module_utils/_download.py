@@ -24,7 +24,7 @@ STATE_DIRECTORY = Path("/var/lib/ngfw/blocklists")
 MAX_BYTES = 128 << 20
 
 _TIMEOUT_SECONDS = 30
-_NOT_MODIFIED = 304
+_OK, _NOT_MODIFIED = 200, 304
 
 
 class Download:
@@ -63,6 +63,9 @@ class Download:
         except Exception as error:  # open_url raises whatever the transport does
             text = str(error).replace(self._url, self.shown)
             raise InvalidInput(f"{self.shown} cannot be fetched: {text}; the old list stays") from None
+        status = response.getcode()  # None for ftp: and file:
+        if status not in (None, _OK):
+            raise InvalidInput(f"{self.shown} answered {status} and no whole list; the old list stays")
         if len(body) > MAX_BYTES:
             raise InvalidInput(f"{self.shown} is larger than {MAX_BYTES >> 20} MiB; the old list stays")
         self._validators = {

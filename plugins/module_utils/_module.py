@@ -85,10 +85,11 @@ def report(result: Result, *kinds: str) -> Parameters:
 def _text(chain_lines: Sequence[str], lines: Sequence[str], listed: Sequence[tuple[SetSpec, set[Key]]]) -> str:
     """Lines about the chain, then sorted lines about entries: so many, and the number of the rest."""
     total = len(lines) + sum(len(members) for _spec, members in listed)
-    shown = sorted(lines)[:_SHOWN]
+    some = list(lines)
     for spec, members in listed:
-        first = heapq.nsmallest(_SHOWN - len(shown), members)
-        shown += [f"blocklist {spec.label} {spec.direction.value} {from_key(key)}" for key in first]
+        first = heapq.nsmallest(_SHOWN, members)
+        some += [f"blocklist {spec.label} {spec.direction.value} {from_key(key)}" for key in first]
+    shown = sorted(some)[:_SHOWN]
     more = [f"... and {total - len(shown)} more entries"] if total > len(shown) else []
     return "".join(line + "\n" for line in (*chain_lines, *shown, *more))
 

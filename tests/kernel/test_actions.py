@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import re
+import socket
+import struct
+from contextlib import suppress
 
 import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
@@ -54,6 +57,42 @@ def test_reject_of_a_source_answers_beside_a_drop_of_the_destination(lab, firewa
     assert lab.connects(attacker, HOST[family]) == "refused"
     assert unreachable(lab, attacker, HOST[family])
     assert not lab.arrives(HOST[family], attacker)
+
+
+@pytest.mark.feature("C2", "C8")
+@pytest.mark.parametrize("source_action", [Action.DROP, Action.REJECT])
+@pytest.mark.parametrize(
+    ("protocol", "packet"),
+    [
+        pytest.param(socket.IPPROTO_TCP, struct.pack("!HHIIBBHHH", 1234, 80, 1, 0, 5 << 4, 0x04, 100, 0, 0), id="rst"),
+        pytest.param(socket.IPPROTO_ICMP, struct.pack("!BBHI", 3, 3, 0xFCFC, 0), id="port unreachable"),
+    ],
+)
+def test_no_packet_of_a_blocked_address_passes_for_an_answer_of_reject(
+    lab, firewall, block, source_action, protocol, packet
+):
+    attacker, host = ATTACKER["ipv4"], HOST["ipv4"]
+    listener = lab.open(host, kind=socket.SOCK_RAW, protocol=protocol)
+    sender = lab.open(attacker, kind=socket.SOCK_RAW, protocol=protocol)
+
+    def arrives() -> bool:
+        sender.sendto(packet, (host, 0))
+        lab.settle(attacker, host)
+        heard = []
+        with suppress(BlockingIOError):
+            while True:
+                heard.append(listener.recv(2048))
+        return any(each[12:16] == socket.inet_aton(attacker) for each in heard)
+
+    listener.setblocking(False)
+    assert arrives()
+    firewall.block(
+        [
+            block(attacker, action=source_action),
+            block(attacker, action=Action.REJECT, direction=Direction.DESTINATION),
+        ]
+    )
+    assert not arrives()
 
 
 @pytest.mark.feature("C2")

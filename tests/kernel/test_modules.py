@@ -135,6 +135,16 @@ def test_what_is_in_force_is_told_in_full(lab, module):
     assert set(module("ngfw_info", gather=["stats", "chain"])) & {"blocks", "chain", "stats"} == {"chain", "stats"}
 
 
+def test_the_lines_of_a_diff_are_sorted(module):
+    entries = ["203.0.113.7", "203.0.113.16/28", "9.0.0.0/8", "100.0.0.0/10"]
+
+    lines = module("ngfw_blocklist", name="mine", entries=entries, target="both")["diff"]["after"].splitlines()
+
+    about_entries = [line for line in lines if line.startswith("blocklist ")]
+    assert len(about_entries) == 2 * len(entries)
+    assert about_entries == sorted(about_entries)
+
+
 def test_long_lists_are_cut_and_counted(module):
     addresses = [f"203.0.{third}.{last}" for third in range(2) for last in range(200)]
 

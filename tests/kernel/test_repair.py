@@ -77,6 +77,49 @@ def test_damage_is_repaired_to_what_was(lab, firewall, block, damage):
 
 
 @pytest.mark.feature("C1")
+@pytest.mark.parametrize("program", ["iptables", "ip6tables"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(("-j", "ACCEPT"), id="only rule of the chain"),
+        pytest.param(("-m", "comment", "--comment", "a\nb", "-j", "RETURN"), id="comment of two lines"),
+    ],
+)
+def test_foreign_rules_go_also_where_the_chain_has_none_of_ours(lab, firewall, program, damage):
+    firewall.ensure()
+    before = lab.kernel()
+    assert not lab.tools.run((program, "-A", "NGFW", *damage)).code
+    assert lab.kernel() != before
+
+    assert firewall.ensure().changed
+
+    assert lab.kernel() == before
+    assert not firewall.ensure().changed
+    lab.run(f"{program} -A NGFW -j RETURN")
+    firewall.remove()
+    assert "NGFW" not in lab.kernel()
+
+
+@pytest.mark.feature("C1")
+def test_two_chains_on_one_host_come_first_together(lab, firewall, block):
+    other = lab.firewall(chain="OTHER")
+    firewall.block([block(ATTACKER)])
+    other.block([block(ATTACKER6)])
+    for each in (firewall, other, firewall):
+        assert not each.ensure().changed
+    lab.run("iptables -I INPUT 1 -j ACCEPT")
+
+    assert firewall.ensure().changed
+    assert other.ensure().changed
+    for each in (firewall, other):
+        assert not each.ensure().changed
+    assert not lab.arrives(ATTACKER, HOST)
+    assert not lab.arrives(ATTACKER6, HOST6)
+    other.remove()
+    assert not firewall.ensure().changed
+
+
+@pytest.mark.feature("C1")
 def test_a_jump_that_was_moved_down_comes_first_again(lab, firewall, block):
     firewall.block([block(ATTACKER)])
     lab.run(f"iptables -I INPUT 1 -s {ATTACKER} -j ACCEPT")

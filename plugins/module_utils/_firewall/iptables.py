@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,29 +32,43 @@ class ChainState(NamedTuple):
     other_jumps: tuple[str, ...] = ()
 
 
-def parse_save(text: str, chain: str) -> ChainState:
-    """What an `iptables-save -t filter` says of the chain."""
+def parse_save(text: str, chain: str, siblings: Collection[str] = ()) -> ChainState:
+    """What an `iptables-save -t filter` says of the chain.
+
+    `siblings` are other chains of ours: jumps to them that come first take no position.
+    """
     exists = False
     rules: list[Rule] = []
     jumps: dict[str, list[int]] = {}
     others: list[str] = []
     count: dict[str, int] = {}
     ends = (f" -j {chain}", f" -g {chain}")
+    beside = {f"-j {sibling}" for sibling in siblings}
     for line in text.split("\n"):
         if line.startswith(f":{chain} "):
             exists = True
         if not line.startswith("-A "):
             continue
         holder, _space, specification = line[3:].partition(" ")  # a rule that only counts has no more than its holder
+        if specification in beside and holder not in count:
+            continue
         count[holder] = count.get(holder, 0) + 1
         if holder == chain:
-            rules.append(tuple(shlex.split(specification)))
+            rules.append(_words(specification))
         elif line.endswith(ends):
             if holder in HOOKS and specification == f"-j {chain}":
                 jumps.setdefault(holder, []).append(count[holder])
             else:
                 others.append(f"{holder} {specification}")
     return ChainState(exists, tuple(rules), {hook: tuple(at) for hook, at in jumps.items()}, tuple(others))
+
+
+def _words(specification: str) -> Rule:
+    """A rule's arguments; one that cannot be parted, for a comment in it goes on in the next line, is one word."""
+    try:
+        return tuple(shlex.split(specification))
+    except ValueError:
+        return (specification,)
 
 
 def same_rules(first: Sequence[Rule], second: Sequence[Rule]) -> bool:
@@ -126,14 +140,14 @@ class Iptables:
             self._backend = "nft" if "nf_tables" in said else "legacy"
         return self._backend
 
-    def state(self, family: str, chain: str) -> ChainState:
-        """The chain as it is; raises NotPermitted, MissingTool or KernelError."""
+    def state(self, family: str, chain: str, siblings: Collection[str] = ()) -> ChainState:
+        """The chain as it is, beside other chains of ours; raises NotPermitted, MissingTool or KernelError."""
         if self.backend() == "legacy" and not _legacy_has_filter(family):
             return ChainState()  # asking legacy iptables would create the table
         output = self._runner.run((_SAVE[family], "-t", "filter"))
         if output.code:
             raise _explained(output, "read the rules")
-        return parse_save(output.stdout, chain)
+        return parse_save(output.stdout, chain, siblings)
 
     def restore(self, family: str, text: str) -> None:
         """Commit one transaction; all of it or nothing. Raises as `state` does."""

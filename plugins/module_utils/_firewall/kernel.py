@@ -14,7 +14,7 @@ from .entry import Block, decode_comment
 from .errors import InvalidInput, KernelError, SetMissing
 from .ipset import IpSets, Rejected, SetEntry
 from .iptables import Iptables
-from .layout import Role, SetSpec, filling, parse_set_name
+from .layout import Role, SetSpec, filling, parse_set_name, sibling_chains
 from .lock import Lock
 from .state import Entries, Held, Plan, State, shared_parameters
 
@@ -209,7 +209,8 @@ class Kernel:
 
     def _read_state(self) -> State:
         state = State()
-        for name, header in self._sets.headers().items():
+        headers = self._sets.headers()
+        for name, header in headers.items():
             spec = parse_set_name(self._chain, name)
             if spec is None:
                 continue
@@ -225,7 +226,8 @@ class Kernel:
                 )
             state.sets[name] = spec
             state.sizes[name] = header.elements
-        state.chains = {family: self._tables.state(family, self._chain) for family in self._families}
+        state.siblings = sibling_chains(headers) - {self._chain}
+        state.chains = {family: self._tables.state(family, self._chain, state.siblings) for family in self._families}
         for spec in state.sets.values():
             if spec.label and spec.role is Role.BLOCK:
                 self._read_parameters(state, spec)
@@ -255,7 +257,7 @@ class Kernel:
                 for network in networks:
                     state.entries.get(name, {}).pop(network, None)
         for family in plan.restore:
-            state.chains[family] = self._tables.state(family, self._chain)
+            state.chains[family] = self._tables.state(family, self._chain, state.siblings)
 
 
 def _end(entry: SetEntry, now: float) -> float | None:

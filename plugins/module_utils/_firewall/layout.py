@@ -148,6 +148,12 @@ def parse_set_name(chain: str, name: str) -> SetSpec | None:
     return SetSpec(name, Role.BLOCK, _FAMILY_DIGITS[found["digit"]], action, direction, found["hash"] or "")
 
 
+def sibling_chains(names: Iterable[str]) -> frozenset[str]:
+    """The chains that sets of these names belong to: each chain has a set of protected addresses."""
+    ends = tuple(f"-own{digit}" for digit in _FAMILY_DIGITS)
+    return frozenset(name[: -len(ends[0])] for name in names if name.endswith(ends))
+
+
 def chain_rules(chain: str, family: str, sets: Iterable[SetSpec], parameters: Mapping[str, str]) -> list[Rule]:
     """The rules of the chain in one family, for these sets of it.
 
@@ -218,8 +224,14 @@ def _short_rate(rate: str) -> str:
 
 
 def _reject_returns(spec: SetSpec) -> list[Rule]:
-    """What REJECT itself sends goes out through OUTPUT and must not meet our own rules for the other direction."""
+    """What REJECT itself sends goes out through OUTPUT and must not meet our own rules for the other direction.
+
+    In the name of a blocked destination it comes from there, as what the peer itself sends does: only of the former
+    does the connection tracking know that it answers something.
+    """
     match = _match(spec.name, _OPPOSITE[spec.direction])
+    if spec.direction is Direction.DESTINATION:
+        match = ("-m", "conntrack", "--ctstate", "RELATED", *match)
     icmp: Rule = ("-p", "icmp", "-m", "icmp", "--icmp-type", "3/3")
     if spec.family == IPV6:
         icmp = ("-p", "ipv6-icmp", "-m", "icmp6", "--icmpv6-type", "1/4")

@@ -189,9 +189,11 @@ class Planner:
                     self._lift(spec, network, held)
             if not found:
                 self.result.already.append(Block(network))
-        live = (network for spec in specs for network, _held in self.state.live(spec.name, self.now))
-        wide = NetworkSet(network for network in live if not network.is_host and network not in wanted)
-        inside = [(network, other) for network in wanted if (other := wide.covering(network)) is not None]
+        stopping = [spec for spec in self._block_sets() if spec.action in (Action.DROP, Action.REJECT)]
+        gone = {spec: set(self.plan.delete.get(spec.name, ())) for spec in stopping}
+        live = ((spec, network) for spec in stopping for network, _held in self.state.live(spec.name, self.now))
+        wide = NetworkSet(network for spec, network in live if not network.is_host and network not in gone[spec])
+        inside = [(network, other) for network in wanted if (other := wide.covering(network)) not in (None, network)]
         self.result.warnings += [
             f"{network} is still inside the blocked network {other}; unblock that, or whitelist {network}"
             for network, other in inside[:_WARNED]
@@ -311,8 +313,9 @@ class Planner:
         return [hook for hook in HOOKS if any(chain.jumps.get(hook) for chain in self.state.chains.values())]
 
     def _refuse_foreign(self, family: str, present: ChainState) -> None:
-        """A chain with rules of which none is about our sets belongs to somebody else."""
-        if present.rules and not any(_is_ours(self._chain, rule) for rule in present.rules):
+        """A chain with rules of which none is about our sets belongs to somebody else, unless we have sets for it."""
+        ours = own_set(self._chain, family).name in self.state.sets
+        if present.rules and not ours and not any(_is_ours(self._chain, rule) for rule in present.rules):
             raise InvalidInput(
                 f"chain '{self._chain}' ({family}) holds rules that are not from here, such as "
                 f"'{' '.join(present.rules[0])[:80]}'; choose another name, or remove that chain yourself"

@@ -30,8 +30,9 @@ class State:
     """What is present: the chain by family, the sets of this chain, and the entries of those that were read.
 
     `sizes` has the number of entries of each set, those that ran out and are not yet swept included.
-    `parameters` has `RATE/BURST` or the prefix of each log and rate set that has entries; `settled` tells that rules
-    and jumps were found to be, or have been made, as these sets need them.
+    `parameters` has `RATE/BURST` or the prefix of each log and rate set that has entries; `siblings` are other chains
+    of ours on the host; `settled` tells that rules and jumps were found to be, or have been made, as these sets need
+    them.
     """
 
     chains: dict[str, ChainState] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class State:
     entries: dict[str, Entries] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
+    siblings: frozenset[str] = frozenset()
     settled: bool = False
 
     def is_empty(self, families: Collection[str]) -> bool:

@@ -114,7 +114,7 @@ def test_a_password_in_the_url_is_neither_shown_nor_kept(server, state_directory
     assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("status", [403, 404, 500])
+@pytest.mark.parametrize("status", [204, 206, 403, 404, 500])
 def test_an_answer_that_is_an_error_keeps_the_old_list(server, status):
     fetched(server)
     server.status = status

@@ -212,7 +212,9 @@ def test_reject_in_ipv4_needs_four_rules():
     rules = [" ".join(rule) for rule in rules_of(Block(SAMPLE[IPV4], Action.REJECT, Direction.DESTINATION))]
 
     assert len(rules) == 4
-    assert rules[1] == "-p icmp -m icmp --icmp-type 3/3 -m set --match-set NGFW-reject-dst4 src -j RETURN"
+    related = "-m conntrack --ctstate RELATED -m set --match-set NGFW-reject-dst4 src -j RETURN"
+    assert rules[0] == f"-p tcp -m tcp --tcp-flags RST RST {related}"
+    assert rules[1] == f"-p icmp -m icmp --icmp-type 3/3 {related}"
     assert rules[3].endswith("-j REJECT --reject-with icmp-port-unreachable")
 
 

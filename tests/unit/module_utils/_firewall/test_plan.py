@@ -538,6 +538,19 @@ def test_lifting_an_address_warns_too_where_a_network_still_covers_it_unless_tha
     assert paper.ask(unblock_request([ATTACKER, wide])).warnings == []
 
 
+def test_only_a_network_that_stops_packets_in_some_direction_is_warned_of():
+    paper = Paper()
+    wide = parse_network("203.0.113.0/24")
+    paper.ask(block_request([Block(wide, Action.LOG), Block(wide, Action.RATE_LIMIT)]))
+    assert paper.ask(unblock_request([ATTACKER])).warnings == []
+    paper.ask(block_request([Block(wide, direction=Direction.DESTINATION)]))
+
+    for action in (None, Action.DROP, Action.REJECT):
+        (warning,) = paper.ask(unblock_request([ATTACKER], action, (Direction.SOURCE,))).warnings
+        assert f"still inside the blocked network {wide}" in warning
+    assert paper.ask(unblock_request([wide], Action.REJECT)).warnings == []
+
+
 def test_many_warnings_are_cut_and_counted():
     paper = Paper()
     paper.ask(block_request([Block(parse_network("203.0.113.0/24"))]))
