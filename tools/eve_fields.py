@@ -25,6 +25,7 @@ OPEN = {
 """Objects that take any key, and why."""
 
 ADDED = {
+    "alert.tenant_id": ("i", "Suricata writes it where multi-detect.enabled is set (src/output-json-alert.c)"),
     "dns.answer.z": ("b", "Suricata 7 writes the Z bit of an answer"),
     "verdict.reject-target": ("s", "Suricata 7 writes it with a hyphen, 8 with an underscore"),
     "xff": ("s", "http and fileinfo records carry the forwarded address at the top with xff mode extra-data"),

@@ -160,6 +160,23 @@ def test_the_format_is_seen_in_the_file(tmp_path: Path) -> None:
     assert (decisions, summary.metrics.lines_invalid) == ([], 1)
 
 
+@pytest.mark.feature("A10")
+@pytest.mark.parametrize("prefix", [b"@cee: ", b"suricata: ", b"Nov 28 20:00:00 host suricata[12]: ", b"\xef\xbb\xbf"])
+def test_eve_with_a_prefix_is_seen_as_such(log: Path, prefix: bytes) -> None:
+    log.write_bytes(prefix + alert(0, "203.0.113.8"))
+    decisions, _summary = run([log])
+    assert [decision.ip for decision in decisions] == ["203.0.113.8"]
+
+
+@pytest.mark.feature("A4", "F8")
+def test_a_run_of_nuls_ends_a_line_as_it_does_live(log: Path) -> None:
+    first, second, third = (alert(0, f"203.0.113.{last}") for last in (1, 2, 3))
+    log.write_bytes(first + second[:40] + b"\0" * 5000 + second + third)
+    decisions, summary = run([log])
+    assert [decision.ip for decision in decisions] == ["203.0.113.1", "203.0.113.2", "203.0.113.3"]
+    assert summary.metrics.lines_invalid == 2
+
+
 def reference(data: bytes) -> tuple[bytes, int]:
     kept, dropped = io.BytesIO(), 0
     for line in data.split(b"\n"):

@@ -25,6 +25,7 @@ from .decisions.pipeline import Pipeline
 from .decisions.view import Ask
 from .effects.recorder import Recorder
 from .effects.wording import iso_time, plain_line, quoted
+from .events.logfile import without_nul_runs
 from .events.tail import Chunk
 from .firewall.address import PRIVATE, Network
 from .firewall.host import SPECIAL
@@ -40,8 +41,8 @@ MAX_LINE = 1 << 20
 """A longer line is skipped, as the live watcher does."""
 
 _STEP = 1 << 20
-_OBJECT = re.compile(rb"^\s*[{@]", re.MULTILINE)
-"""A line of EVE; the first of a file may be the torn end of one."""
+_OBJECT = re.compile(rb'^(?!\d\d/\d\d/)[^"\n{]*\{\s*"', re.MULTILINE)
+"""A line of EVE, with a prefix or without; the first of a file may be the torn end of one."""
 
 _TIMELINE_WIDTH = 60
 _TIMELINE_ROWS = 20
@@ -148,7 +149,8 @@ def _chunks(stream: BinaryIO | gzip.GzipFile, path: Path, log_format: str) -> It
                 rest = stream.readline(MAX_LINE)
         elif not data.endswith(b"\n"):
             data += b"\n"
-        yield Chunk(log_format, str(path), data, int(discarded))
+        data, runs = without_nul_runs(data)
+        yield Chunk(log_format, str(path), data, discarded + runs)
 
 
 def to_dict(decision: Decision) -> dict[str, Any]:

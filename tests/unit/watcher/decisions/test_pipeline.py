@@ -235,6 +235,23 @@ def test_a_skip_is_one_line_a_minute(live: bool) -> None:
     assert len(setup.feed(alert("198.51.100.1")).decisions) == 1
 
 
+@pytest.mark.feature("F8")
+@pytest.mark.parametrize("live", [True, False])
+def test_a_skip_is_one_line_in_a_minute_of_the_events_whenever_they_are_read(live: bool) -> None:
+    setup = Setup(whitelist="203.0.113.0/24")
+    lines = b"".join(alert(at=NOW - 150 + second) for second in (0, 30, 61, 95, 125))
+    assert len(setup.feed(lines, now=NOW if live else None).decisions) == 3
+
+
+def test_skips_of_logs_with_other_clocks_are_told_apart_by_their_own() -> None:
+    setup = Setup(whitelist="203.0.113.0/24 198.51.100.1")
+    lines = 0
+    for second in range(60):
+        batch = setup.feed(alert(at=NOW + second) + alert("198.51.100.1", at=NOW + 7200 + second), now=None)
+        lines += len(batch.decisions)
+    assert lines == 2
+
+
 def test_stale_events_of_one_address_are_one_line(setup: Setup) -> None:
     batch = setup.feed(b"".join(alert(at=NOW - 4000 - second) for second in range(5)))
     assert [decision.reason for decision in batch.decisions] == ["stale: 4000 s old"]

@@ -367,10 +367,12 @@ def test_a_batch_found_too_late_blocks_nobody(setup: Setup) -> None:
 def test_an_entry_that_somebody_lifted_is_a_new_block(setup: Setup) -> None:
     repeat = decision(A, Outcome.ACTIVE)
     setup.kernel.held = {B}
+    setup.metrics.duplicates_skip = 2  # as hits on blocks in force are counted when they are decided
     setup.run(batch(repeats=(repeat, decision(B, Outcome.ACTIVE))))
     assert setup.kernel.given == [[A, B]]
     assert setup.journaled() == [("block", A, "RULE High")]
     assert [line.split()[2:4] for line in setup.lines(BLOCKS_LOG)] == [["BLOCKED", A]]
+    assert (setup.metrics.duplicates_skip, setup.metrics.blocks_created) == (1, 1)
 
 
 @pytest.mark.parametrize("known", ["in force", "gone"])

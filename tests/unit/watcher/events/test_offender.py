@@ -182,6 +182,16 @@ def test_clients_behind_a_trusted_proxy(event: dict[str, Any], expected: tuple[s
 
 
 @pytest.mark.feature("A7")
+def test_a_record_from_an_address_to_itself_names_whom_it_names_and_nobody_else() -> None:
+    loopback = "127.0.0.1"
+    proxy = NetworkSet([parse_network(loopback)])
+    event = {**behind("203.0.113.9", loopback), "dest_ip": loopback}
+    assert answer(event, proxy) == ("203.0.113.9", False), "the proxy runs on the host that it serves"
+    assert answer(record(OUR, OUR, alert=named(THEM))) == (THEM, False)
+    assert answer(record(THEM, THEM)) == (None, False)
+
+
+@pytest.mark.feature("A7")
 def test_without_trusted_proxies_no_header_is_believed() -> None:
     assert answer(behind("203.0.113.9")) == ("198.51.100.9", False)
 

@@ -119,6 +119,13 @@ def test_distinct_values_survive_disorder_and_a_clock_set_back() -> None:
     assert counter.add("a", 9, 1) == 1
 
 
+@pytest.mark.feature("F4")
+def test_values_that_come_late_are_not_taken_for_the_newest() -> None:
+    counter = DistinctCounter(3, 60)
+    assert [counter.add("a", value, time) for value, time in ((1, 100), (2, 50), (3, 115))] == [1, 2, 2]
+    assert counter.add("a", 4, 100) == 3
+
+
 @pytest.mark.feature("F3", "F4")
 def test_groups_and_values_are_bounded() -> None:
     counter = DistinctCounter(1000, 60, max_groups=3, max_values=20)
@@ -144,6 +151,16 @@ def test_memory_recalls_hits_for_a_while() -> None:
     assert (len(memory), memory.evicted) == (2, 1)
     memory.note("d", 1000)
     assert (len(memory), memory.evicted) == (1, 1)
+
+
+@pytest.mark.feature("F4")
+def test_a_hit_that_comes_late_hides_no_newer_one_but_a_clock_set_back_counts() -> None:
+    memory = Memory(60)
+    memory.note("a", 1000)
+    memory.note("a", 950)
+    assert memory.recalls("a", 1055, 60)
+    memory.note("a", 100)
+    assert memory.recalls("a", 155, 60)
 
 
 TIMES = st.lists(st.integers(0, 100), min_size=1, max_size=60)

@@ -288,7 +288,7 @@ class Pipeline:
     def _file(self, decision: Decision, batch: Batch, now: float) -> None:
         outcome, block = decision.outcome, decision.block
         if outcome is Outcome.SKIPPED:
-            self._skip(decision, batch, now)
+            self._skip(decision, batch)
         elif outcome is Outcome.ACTIVE:
             self.metrics.duplicates_skip += 1
             if block is not None:
@@ -298,14 +298,14 @@ class Pipeline:
             self._view.put(block, now, offence=decision.offence)
             batch.decisions.append(decision)
 
-    def _skip(self, decision: Decision, batch: Batch, now: float) -> None:
+    def _skip(self, decision: Decision, batch: Batch) -> None:
         word = decision.reason.partition(":")[0]
         self.metrics.skips[word] += 1
         if word == "whitelist":
             self.metrics.whitelist_skip += 1
         # How old a stale event is differs from line to line; the rest of a reason is what makes it another one.
         reason = word if word == "stale" else decision.reason
-        if self._repeats.is_new((decision.ip, decision.rule, reason), now):
+        if self._repeats.is_new((decision.ip, decision.rule, reason), decision.time):
             batch.decisions.append(decision)
 
     def _count(self, seen: Counter[str]) -> None:
@@ -329,7 +329,7 @@ class _Repeats:
         self._since = 0.0
 
     def is_new(self, key: tuple[Any, ...], now: float) -> bool:
-        if abs(now - self._since) >= REPEAT_SECONDS or len(self._young) >= _MANY_SKIPS:
+        if now - self._since >= REPEAT_SECONDS or len(self._young) >= _MANY_SKIPS:
             self._old, self._young, self._since = self._young, {}, now
         last = self._young.get(key)
         if last is None:

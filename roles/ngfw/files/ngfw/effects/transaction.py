@@ -325,6 +325,7 @@ class Transaction:
         for decision in batch.repeats:
             block = decision.block
             if block is not None and block[:3] in accepted.new and block[:3] not in decided:
+                self._metrics.duplicates_skip -= 1  # as which it was counted
                 again = decision._replace(outcome=Outcome.NEW)
                 items += [*_end(block, lifted), Item(block, told_of(again, now=now, dry_run=self._dry_run))]
                 self._count([again], now)

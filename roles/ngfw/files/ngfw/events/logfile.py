@@ -240,10 +240,8 @@ class LogFile:
             data = b"".join((self._torn, memoryview(block)[:cut]))
         self.offset = self._scanned - (len(block) - cut)
         self._keep(self._without_padding(block[cut:]))
-        if b"\0" in data:
-            data, runs = _NUL_RUN.subn(b"\n", data)
-            data = _BLANK_LINES.sub(b"\n", data).lstrip(b"\n")
-            self._discarded += runs
+        data, runs = without_nul_runs(data)
+        self._discarded += runs
         return data
 
     def _keep(self, text: bytes) -> None:
@@ -275,6 +273,14 @@ class LogFile:
             self._scanned = max(self._scanned, os.lseek(self._fd, self._scanned, os.SEEK_DATA))
         except OSError:
             self._scanned = max(self._scanned, self.size())
+
+
+def without_nul_runs(data: bytes) -> tuple[bytes, int]:
+    """Lines without the runs of NULs among them, each of which ends a line, and the number of these."""
+    if b"\0" not in data:
+        return data, 0
+    data, runs = _NUL_RUN.subn(b"\n", data)
+    return _BLANK_LINES.sub(b"\n", data).lstrip(b"\n"), runs
 
 
 def alike(one: bytes, other: bytes) -> bool:

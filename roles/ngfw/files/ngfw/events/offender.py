@@ -46,15 +46,13 @@ def resolve(record: Mapping[str, Any], inside: NetworkSet, trusted_proxies: Netw
     `inside` is the home net together with the host's own addresses. Never raises, whatever the record holds.
     """
     source, destination = _host(record.get("src_ip")), _host(record.get("dest_ip"))
-    if source is not None and source == destination:
-        return _NOBODY
     alert = _object(record, "alert")
     address = _initiator(record, alert)
     proxied = False
     if address is not None and "xff" in alert and trusted_proxies.covering(address) is not None:
         address = _client(alert["xff"], trusted_proxies)
         proxied = True
-    if address is None or address in _UNSPECIFIED:
+    if address is None or address in _UNSPECIFIED or (address == source == destination):
         return _NOBODY
     return Resolution(address, inside.covering(address) is not None, proxied)
 

@@ -16,7 +16,7 @@ TABLE = """\
   src_port=i ssh=o stats=* stream=i stream_tcp=* sub_state=s suricata_version=s tc_progress=s tcp=o template=o tftp=o
   timestamp=s tls=o traffic=o ts_progress=s tunnel=o tx_guessed=b tx_id=i verdict=o vlan=a websocket=o xff=s
 alert: action=s category=s context=* engine=s gid=i metadata=* references=a rev=i rule=s severity=i signature=s
-  signature_id=i source=o target=o xff=s
+  signature_id=i source=o target=o tenant_id=i xff=s
 alert.references: []=s
 alert.source: ip=s port=i
 alert.target: ip=s port=i

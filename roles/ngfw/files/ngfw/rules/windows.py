@@ -12,6 +12,7 @@ from array import array
 from bisect import insort
 from collections import OrderedDict
 from collections.abc import Hashable
+from operator import itemgetter
 from typing import Union
 
 MAX_GROUPS = 200_000
@@ -139,7 +140,10 @@ class DistinctCounter:
             self._count += 1
         values[value] = max(time, values.get(value, time))
         values.move_to_end(value)
-        while values[next(iter(values))] < time - self._window:
+        if values[value] < newest:  # it comes late
+            values = groups[group] = OrderedDict(sorted(values.items(), key=itemgetter(1)))
+        oldest = values[next(reversed(values))] - self._window
+        while values[next(iter(values))] < oldest:
             values.popitem(last=False)
             self._count -= 1
         count = len(values)
@@ -182,7 +186,9 @@ class Memory:
     def note(self, group: Hashable, time: float) -> None:
         """A hit of the group."""
         hits = self._hits
-        hits[group] = time
+        last = hits.get(group)
+        if last is None or not last - self._within <= time < last:  # a late one hides no newer one
+            hits[group] = time
         hits.move_to_end(group)
         for _oldest in range(2):
             if hits[next(iter(hits))] >= time - self._within:
