@@ -34,7 +34,7 @@ def one_block(watcher: Watcher, rules: str = RULES) -> None:
 def test_what_ended_while_the_watcher_was_down_has_expired(watcher: Watcher, number: signal.Signals) -> None:
     one_block(watcher, SHORT)
     if number is signal.SIGKILL:
-        wait_until(lambda: (watcher.state / "in_force").exists())
+        wait_until(lambda: "198.51.100.7" in (watcher.state / "in_force").read_text())
         watcher.write(alert("198.51.100.8"))  # known from the journal only
         wait_until(lambda: len(watcher.lines("alerts.json")) >= 2)
     watcher.stop(number)
@@ -46,6 +46,28 @@ def test_what_ended_while_the_watcher_was_down_has_expired(watcher: Watcher, num
     watcher.stop(number)
     watcher.start()
     assert len(ends(watcher)) == 2 * len(addresses)
+
+
+@pytest.mark.feature("D1")
+def test_killed_right_after_the_very_first_start_the_end_is_told_as_well(watcher: Watcher) -> None:
+    one_block(watcher, SHORT)
+    watcher.stop(signal.SIGKILL)
+    wait_until(lambda: watcher.network.passes("198.51.100.7"))
+    watcher.start()
+    wait_until(lambda: watcher.lines("blocks.log", "EXPIRED"))
+    assert ends(watcher) == [("BLOCKED", "198.51.100.7"), ("EXPIRED", "198.51.100.7")]
+
+
+@pytest.mark.feature("D1")
+def test_a_block_that_ends_and_comes_back_right_after_a_restart_has_both_its_ends(watcher: Watcher) -> None:
+    watcher.configure(escalation={"factor": 1, "max": "7d", "memory": "30d"})
+    one_block(watcher, SHORT)
+    watcher.stop()
+    wait_until(lambda: watcher.network.passes("198.51.100.7"))
+    watcher.write(alert("198.51.100.7", 2))
+    watcher.start()  # the new block comes before the last run's are known
+    wait_until(lambda: len(watcher.lines("blocks.log", "EXPIRED")) == 2)
+    assert sorted(ends(watcher)) == [("BLOCKED", "198.51.100.7")] * 2 + [("EXPIRED", "198.51.100.7")] * 2
 
 
 @pytest.mark.feature("E2")

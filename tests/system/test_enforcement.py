@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,31 @@ def test_a_flood_of_one_offender_is_one_block(watcher: Watcher) -> None:
     assert len(watcher.lines("alert.log")) == 2001
 
 
+@pytest.mark.feature("C11", "F5")
+def test_a_full_set_stops_no_other_block_and_no_restart(watcher: Watcher) -> None:
+    watcher.network.host.run(
+        *("ipset", "create", "NGFW-drop-src4", "hash:net", "family", "inet", "timeout", "0"),
+        *("counters", "comment", "maxelem", "2"),
+    )
+    watcher.start()
+    watcher.write(*(alert(f"198.51.100.{last}") for last in range(1, 9)), alert("2001:db8:7::1"))
+    wait_until(lambda: len(watcher.decisions()) == 9)
+    assert not watcher.network.passes("2001:db8:7::1")
+    told = {each["ip"]: (each["action"], each["reason"]) for each in watcher.decisions()}
+    left_out = {ip for ip, what in told.items() if what == ("skip", "the set is full")}
+    assert 0 < len(left_out) < 8
+    assert watcher.blocked() == set(told) - left_out
+    assert [line.split()[3] for line in watcher.lines("blocks.log")] == [ip for ip in told if ip not in left_out]
+    for ip in left_out:
+        assert watcher.lines("daemon.log", f"{ip} was not blocked (High): the set is full")
+        assert watcher.network.passes(ip)
+    watcher.stop(signal.SIGKILL)
+    watcher.write(alert("198.51.100.9"))
+    watcher.start()
+    watcher.write(alert("2001:db8:8::1"))
+    wait_until(lambda: not watcher.network.passes("2001:db8:8::1"))
+
+
 @pytest.mark.feature("C12")
 def test_a_dry_run_touches_nothing(watcher: Watcher) -> None:
     watcher.configure(dry_run=True)
@@ -243,7 +269,7 @@ def test_a_dry_run_in_the_foreground_stands_in_nobodys_way(watcher: Watcher) -> 
     if not all(each.stat().st_mode & 0o005 == 0o005 for each in (FILES, *FILES.parents)):
         pytest.skip("this checkout is not readable for other users")
     watcher.write(alert("198.51.100.6"))
-    wait_until(lambda: (watcher.state / "in_force").exists())  # the last file that saving writes
+    wait_until(lambda: "198.51.100.6" in (watcher.state / "in_force").read_text())  # the last file that saving writes
     before = files(watcher)
     with watcher.network.host:
         looker = subprocess.Popen(

@@ -275,7 +275,7 @@ def test_a_start_waits_for_no_heavy_library() -> None:
 def test_idle_it_does_not_wake(watcher: Watcher) -> None:
     watcher.start()
     watcher.write(alert("198.51.100.1"))
-    wait_until(lambda: (watcher.state / "in_force").exists())  # the last file that saving writes
+    wait_until(lambda: "198.51.100.1" in (watcher.state / "in_force").read_text())  # the last file that saving writes
     assert watcher.process is not None
     status = Path(f"/proc/{watcher.process.pid}/status")
 

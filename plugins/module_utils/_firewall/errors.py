@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class FirewallError(Exception):
     """Base of all errors of this library; its text is meant for people."""
@@ -38,3 +40,11 @@ class KernelError(FirewallError):
 
 class SetMissing(KernelError):
     """A set that was there is gone: somebody destroyed it beside the lock."""
+
+
+class SetFull(KernelError):
+    """A set took no more; all else is in force. `result` is what came of the request, a Result."""
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result

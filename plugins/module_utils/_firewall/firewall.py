@@ -12,7 +12,7 @@ from typing import Any, Callable, TypeVar
 from . import host, saved
 from .address import FAMILIES, IPV4, IPV6, Key, Network, from_key
 from .entry import Action, Block, Direction, Entry, Origin, valid_rule_name
-from .errors import InvalidInput, KernelError, SetMissing
+from .errors import InvalidInput, SetFull, SetMissing
 from .guards import Guards, WhitelistItem
 from .info import GATHER, Info
 from .ipset import IpSets, Rejected
@@ -40,7 +40,8 @@ class Firewall:
     """One chain and its sets, in this network namespace.
 
     All methods that change something take `dry_run`: then nothing is touched, and the result is what would come.
-    They raise InvalidInput (nothing was changed), NotPermitted, MissingTool, LockTimeout or KernelError.
+    They raise InvalidInput (nothing was changed), NotPermitted, MissingTool, LockTimeout or KernelError; one of its
+    kinds, SetFull, when all is done but for what a full set did not take.
     Without `hooks` those remembered in the kernel stay; where there are none `usual_hooks` are chosen.
     With `keep_mirror` (for a process that stays) sets are read once and kept while nobody else writes; look-ups and
     blocks then take microseconds.
@@ -178,7 +179,7 @@ class Firewall:
 
         `refresh` restarts the clock of those in force; `later` compares ends, not durations; `purge` is the name of
         the rule whose other entries are lifted. With `on_protected="fail"` a block of a protected or whitelisted
-        address is InvalidInput, else it is refused. What does not fit into a full set is a KernelError at the end.
+        address is InvalidInput, else it is refused. What does not fit into a full set is SetFull at the end.
         """
         wanted, refused = self._sift(blocks, lambda block: block.network)
         options = {"refresh": refresh, "later": later, "purge": purge}
@@ -353,7 +354,19 @@ class Firewall:
             if planner.touches_guards():
                 self._guards = None
             if rejected:
-                raise KernelError(_left_out(rejected))
+                self._refuse(planner.result, rejected)
+                raise SetFull(_left_out(rejected), planner.result)
+
+    def _refuse(self, result: Result, rejected: Sequence[Rejected]) -> None:
+        """What was left out of its set is refused, whatever was planned."""
+        left_out = {(each.name, each.network) for each in rejected}
+        for entries in (result.blocked, result.extended):
+            entries[:] = [
+                entry
+                for entry in entries
+                if (block_set(self._chain, entry.block).name, entry.block.network) not in left_out
+            ]
+        result.refused += [Refusal(str(each.network), each.reason) for each in rejected]
 
     def _claim_again(self, planner: Planner) -> None:
         """Blocks that the mirror holds, but that somebody lifted beside the lock, are new ones."""

@@ -65,8 +65,9 @@ class SetEntry(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """An entry that the kernel did not take, and why."""
+    """An entry that the kernel did not take into the set of that name, and why."""
 
+    name: str
     network: Network
     reason: str
 
@@ -144,11 +145,11 @@ class IpSets:
         return self._each(_ADD, name, [network for network, _timeout, _comment in wanted], list(_encoded(wanted)))
 
     def add_absent(self, name: str, entries: Iterable[tuple[Network, int, str]]) -> list[bool]:
-        """Add those entries that are not there; for each whether it was added."""
+        """Add those entries that are not there; for each whether it was added, which a full set does not."""
         head = _GENERIC + _PROTOCOL_SIX + attribute(_SETNAME, name.encode() + b"\0")
         bodies = [head + attribute(_DATA | NESTED, entry) for entry in _encoded(entries)]
         numbers = self._socket().execute_each(_SUBSYSTEM | _ADD, bodies, EXCL)
-        failed = next((number for number in numbers if number not in (0, _IS_THERE)), 0)
+        failed = next((number for number in numbers if number not in (0, _IS_THERE, _FULL)), 0)
         if failed:
             raise _explained(NetlinkError(failed), f"change the set {name}")
         return [number == 0 for number in numbers]
@@ -221,7 +222,7 @@ class IpSets:
                     raise _explained(error, f"change the set {name}") from None
                 start, size = _failed_line(error), 1  # one failure is seldom alone
                 if not absent:
-                    rejected.append(Rejected(networks[start - 1], "the set is full"))
+                    rejected.append(Rejected(name, networks[start - 1], "the set is full"))
         return rejected
 
     def _execute(self, command: int, body: bytes, purpose: str) -> None:

@@ -154,8 +154,10 @@ class Kernel:
         except SetMissing:
             self._state = state
             raise
-        if state is not None and self._keep_mirror and not (rejected or plan.destroy or plan.fill):
+        if state is not None and self._keep_mirror and not (plan.destroy or plan.fill):
             self._follow(state, plan)
+            for left_out in rejected:
+                state.entries.get(left_out.name, {}).pop(left_out.network, None)
             self._state = state
         return rejected
 

@@ -158,6 +158,7 @@ class Service:
         self._pipeline.own = self._enforcement.own()
         if self._transaction.resume():
             self._journal.say("finished the batch that the last run had begun")
+        self._journal.mend()
         self._reputation.adopt(self._config.intel, self._rules)
         self._reputation.recover(self._state.lookups())
         self._reader.open(self._state.positions())

@@ -58,6 +58,21 @@ def test_no_message_forges_a_line(journal: Journal, tmp_path: Path, message: str
     assert json.loads(json_line(found))["msg"] == message
 
 
+@pytest.mark.feature("E1", "E3")
+def test_a_line_that_a_full_disk_cut_off_takes_no_other_with_it(journal: Journal, tmp_path: Path) -> None:
+    directory = tmp_path / "log"
+    directory.mkdir(exist_ok=True)
+    (directory / BLOCKS_LOG).write_text("whole\ncut o")
+    (directory / ALERT_LOG).write_text("whole\n")
+    (directory / ALERTS_JSON).write_text("")
+    journal.mend()
+    journal.append({BLOCKS_LOG: "next\n", ALERT_LOG: "next\n"})
+    assert (directory / BLOCKS_LOG).read_text() == "whole\ncut o\nnext\n"
+    assert (directory / ALERT_LOG).read_text() == "whole\nnext\n"
+    assert (directory / ALERTS_JSON).read_text() == ""
+    assert not (directory / DAEMON_LOG).exists()
+
+
 @pytest.mark.feature("E3")
 def test_reopen_follows_a_rotation(journal: Journal, tmp_path: Path) -> None:
     path = tmp_path / "log" / BLOCKS_LOG

@@ -483,11 +483,19 @@ def test_a_note_is_journaled_once_whenever_it_is_killed(setup: Setup, step: str)
     assert setup.state.positions() == {"mark": 5}
 
 
-def test_a_note_during_an_open_batch_leaves_that_alone(setup: Setup) -> None:
+@pytest.mark.feature("A2")
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_note_during_an_open_batch_leaves_that_alone(setup: Setup, killed: bool) -> None:
     setup.kernel.down = True
-    setup.transaction.begin(batch(decision(A)), {"mark": 1})
+    setup.transaction.begin(batch(decision(A), decision(C)), {"mark": 1})
     setup.transaction.note([end(B)], {"mark": 5})
     setup.kernel.down = False
-    setup.finish()
+    setup.kernel.refused = {C: "whitelisted: 198.51.100.3"}
+    if killed:
+        setup.restart()
+        setup.transaction.resume()
+    else:
+        setup.finish()
     assert [line.split()[2:4] for line in setup.lines(BLOCKS_LOG)] == [["UNBLOCKED", B], ["BLOCKED", A]]
+    assert setup.journaled()[2:] == [("skip", C, "whitelist: 198.51.100.3")]
     assert setup.state.positions() == {"mark": 1}

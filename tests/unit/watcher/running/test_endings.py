@@ -176,7 +176,7 @@ def test_what_is_in_force_is_kept_and_followed_through_the_journal(setup: Setup)
         fields.update({"reason": "RULE High", "duration": 60, "expires_at": moment, "dry_run": False, **changes})
         return json.dumps(fields).encode() + b"\n"
 
-    after = expiry.follow(
+    after, ended = expiry.follow(
         entries,
         line("block", "203.0.113.3")
         + line("expire", A)
@@ -185,16 +185,34 @@ def test_what_is_in_force_is_kept_and_followed_through_the_journal(setup: Setup)
         + line("block", "203.0.113.4")
         + line("extend", "203.0.113.4", NOW + 120)
         + line("block", "203.0.113.5", dry_run=True)
+        + line("block", "203.0.113.6", NOW + 60)
+        + line("block", "203.0.113.6", NOW + 120)
+        + line("block", "203.0.113.7", NOW + 60)
+        + line("block", "203.0.113.7", NOW + 120)
+        + line("expire", "203.0.113.7", NOW + 60)
         + b'{"action":"block"}\n[]\n{torn',
     )
     assert [(str(each.block.network), each.block.action, each.expires_at) for each in after] == [
         (A, Action.LOG, NOW + 60),
         ("203.0.113.3", Action.DROP, NOW + 60),
         ("203.0.113.4", Action.DROP, NOW + 120),
+        ("203.0.113.6", Action.DROP, NOW + 120),
+        ("203.0.113.7", Action.DROP, NOW + 120),
     ]
+    assert [(str(each.block.network), each.expires_at) for each in ended] == [("203.0.113.6", NOW + 60)]
     for bad in (b"{", b"[]", b'{"version":9}', b'{"version":1,"mark":null,"blocks":[[1]]}'):
         with pytest.raises((ValueError, KeyError, TypeError)):
             expiry.decode(bad)
+
+
+@pytest.mark.feature("D1")
+def test_what_the_journal_tells_of_this_run_is_no_other_runs_block(setup: Setup) -> None:
+    setup.block(entry(A), entry(B))
+    del setup.kernel.held[entry(A).block[:3]]  # lifted before the last run's blocks are known
+    setup.endings.adopt(*compare([entry(A), entry(B)], setup.kernel.entries()))
+    setup.endings.compare()
+    setup.pass_time(NOW + 61)
+    assert setup.told() == [("unblock", A, "lifted by hand or by a module"), ("expire", B, "RULE High")]
 
 
 @pytest.mark.feature("D1")
@@ -217,3 +235,13 @@ def test_the_last_runs_blocks_become_known_while_new_ones_come_and_go(setup: Set
         ("unblock", "203.0.113.12", "lifted by hand or by a module"),
     ]
     assert {str(each.block.network) for each in setup.endings.entries()} == {A, "203.0.113.12", "203.0.113.13"}
+
+
+@pytest.mark.feature("D1")
+def test_what_another_writer_does_just_before_an_end_tells_of_no_second_one(setup: Setup) -> None:
+    setup.block(entry(A, NOW + 60.4))
+    setup.pass_time(NOW + 60.2)  # it is about to end, but the kernel still holds it, rounded
+    setup.kernel.put(entry(A, NOW + 60))
+    setup.endings.compare()
+    setup.pass_time(NOW + 62)
+    assert setup.told() == [("expire", A, "RULE High")]

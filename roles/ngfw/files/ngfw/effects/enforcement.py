@@ -12,7 +12,7 @@ from ..events.inotify import CLOSE_WRITE, Inotify
 from ..firewall import host
 from ..firewall.address import Network, parse_network
 from ..firewall.entry import Block, Entry, Origin
-from ..firewall.errors import FirewallError
+from ..firewall.errors import FirewallError, SetFull
 from ..firewall.firewall import Firewall
 from ..firewall.guards import WhitelistItem
 from ..firewall.ipset import IpSets
@@ -122,8 +122,12 @@ class Enforcement:
         return found
 
     def block(self, blocks: Iterable[Block]) -> Result:
-        """Put blocks in force in one pass."""
-        return self._firewall.block(blocks)
+        """Put blocks in force in one pass; those that a full set does not take are refused."""
+        try:
+            return self._firewall.block(blocks)
+        except SetFull as error:
+            result: Result = error.result
+            return result
 
     def lift(self, block: Block) -> list[Entry]:
         """Lift the entry of that network, action and direction; returns what was in force."""

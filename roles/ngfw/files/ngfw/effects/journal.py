@@ -114,6 +114,13 @@ class _LogFile:
             self._lost = 0
             self._tell(f"{self.path} is written again{missing}", "INFO")
 
+    def mend(self) -> None:
+        """End a last line that was cut off."""
+        with suppress(OSError), self.path.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            if size and os.pread(stream.fileno(), 1, size - 1) != b"\n":
+                self.append(b"\n")
+
     def mark(self) -> Mark | None:
         """The end of the file, None while it cannot be written."""
         if self._descriptor < 0 or self._held:
@@ -214,6 +221,11 @@ class Journal:
         known = next((moment for moment, each in files if each.stat().st_ino == mark.inode), 0)
         newer = [each for moment, each in sorted(files) if moment >= known and each.stat().st_ino != mark.inode]
         return data + b"".join(each.read_bytes() for each in newer)
+
+    def mend(self) -> None:
+        """End lines that a kill on a full disk has cut off, once nothing more can be added to them."""
+        for file in (*self._files.values(), self._daemon):
+            file.mend()
 
     def reopen(self) -> None:
         """Open all files anew, as after a rotation."""

@@ -168,6 +168,8 @@ class Transaction:
         self._journal.append(_texts(intent))
         if announced:
             self._commit()
+        else:
+            self._announce_open()
 
     def finish(self) -> None:
         """Give the open batch to the kernel; settle() must follow, before or after the next batches.
@@ -198,9 +200,7 @@ class Transaction:
         self._offended(_offences(intent), intent.written_at)
         self._hanging = bool(intent.lookups)
         if self._open is not None:
-            waiting, batch = self._open
-            self._open = (replace(waiting, marks=self._journal.marks()), batch)
-            self._announce(self._open[0])
+            self._announce_open()
         else:
             self._commit()
             self._after("committed")
@@ -241,6 +241,13 @@ class Transaction:
             return item
         refusal = f"stale: {age:.0f} s old" if _outdated(item, age) else accepted.refusal(item.block)
         return item if refusal is None else Item(None, item.told.refused(refusal))
+
+    def _announce_open(self) -> None:
+        """Announce the open batch alone: what has been journaled meanwhile is none of its text."""
+        if self._open is not None:
+            waiting, batch = self._open
+            self._open = (replace(waiting, marks=self._journal.marks()), batch)
+            self._announce(self._open[0])
 
     def _announce(self, *intents: Intent, anew: bool = True) -> None:
         try:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from ..decisions.decision import Lift
 from ..decisions.history import History
@@ -63,6 +64,9 @@ class Blocks:
 
         Raises OSError if what other writers do cannot be noticed.
         """
+        if self._real and not (self._state.directory / IN_FORCE).exists():
+            with suppress(OSError):  # the saver reports it
+                self._state.keep(IN_FORCE, expiry.encode((), self._journal.mark(ALERTS_JSON)))
         self._loop.after(_CATCH_UP, _CATCH_UP_SECONDS, self._catch_up)
         self._saver.changed()
         if isinstance(self._enforcement, Enforcement):
@@ -151,8 +155,9 @@ class Blocks:
         lines = b"" if mark is None else self._journal.after(ALERTS_JSON, mark)
 
         def find() -> Past:
-            known = expiry.follow(expiry.entries_of(rows), lines)
-            return compare(known, enforcement.entries_apart())
+            known, ended = expiry.follow(expiry.entries_of(rows), lines)
+            past = compare(known, enforcement.entries_apart())
+            return past._replace(gone=[*ended, *past.gone])
 
         self._loop.cancel(_CATCH_UP)
         self._catching = CatchUp(self._loop, find, done=self._caught_up, failed=self._not_caught_up)

@@ -79,16 +79,21 @@ class Endings:
         return self._told is None
 
     def adopt(self, present: Expiries, gone: Iterable[Entry]) -> None:
-        """From now on know these blocks of the last run as well, and journal that those are `gone`."""
+        """From now on know these blocks of the last run as well, and journal that those are `gone`.
+
+        This run's own may be among both, for the journal tells of them too: they are followed already.
+        """
         now, told = self._clock(), self._told or set()
+        own = {entry.block[:3]: entry for entry in self.entries()}
         for key in told:
             present.take(key)
-        present.add(self.entries())
+        present.add(own.values())
         self._blocks, self._ending, self._told = present, [], None
         expired: list[Entry] = []
         lifted: list[Entry] = []
         for entry in gone:
-            if entry.block[:3] not in told:
+            followed = own.get(entry.block[:3])
+            if entry.block[:3] not in told and (followed is None or not _ends_as(followed, entry)):
                 (expired if _over(entry, now + _ROUNDED) else lifted).append(entry)
         self._tell(expired, lifted)
 
@@ -117,7 +122,13 @@ class Endings:
         now = self._clock()
         expired: list[Entry] = []
         lifted: list[Entry] = []
-        for entry in self._blocks.compare(self._kernel.entries()):
+        ending = {entry.block[:3]: entry for _end, _serial, entry in self._ending}
+        present = [
+            entry
+            for entry in self._kernel.entries()
+            if entry.block[:3] not in ending or _outlasts(entry, ending[entry.block[:3]])
+        ]
+        for entry in self._blocks.compare(present):
             (expired if _over(entry, now + _ROUNDED) else lifted).append(entry)
         self._tell(expired, lifted)
 
@@ -174,6 +185,12 @@ class Endings:
 
 def _over(entry: Entry, now: float) -> bool:
     return entry.expires_at is not None and entry.expires_at <= now
+
+
+def _ends_as(first: Entry, second: Entry) -> bool:
+    if first.expires_at is None or second.expires_at is None:
+        return first.expires_at is second.expires_at
+    return abs(first.expires_at - second.expires_at) <= _ROUNDED
 
 
 def _outlasts(first: Entry, second: Entry) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..effects.intent import VERSION, block_fields, block_of
 from ..effects.journal import Mark
-from ..firewall.address import parse_network
+from ..firewall.address import Network, parse_network
 from ..firewall.entry import Action, Block, Direction, Entry, Origin
 
 Key = tuple[Any, ...]
@@ -123,20 +123,24 @@ def entries_of(rows: Iterable[Row]) -> Iterator[Entry]:
         yield Entry(block_of(block), Origin.WATCHER, created, None if end is None else float(end))
 
 
-def follow(entries: Iterable[Entry], lines: bytes) -> list[Entry]:
-    """What is in force after these lines of alerts.json, if `entries` were before them."""
+def follow(entries: Iterable[Entry], lines: bytes) -> tuple[list[Entry], list[Entry]]:
+    """What is in force after these lines of alerts.json, if `entries` were before them, and what has ended untold.
+
+    A block that is made where one stood tells that the latter has ended, but not whether that was told.
+    """
     held = {entry.block[:3]: entry for entry in entries}
+    replaced: list[Entry] = []
     for line in lines.split(b"\n"):
         try:
             fields = json.loads(line) if line else {}
             if fields and not fields["dry_run"]:
-                _follow_line(held, fields)
+                _follow_line(held, replaced, fields)
         except (ValueError, KeyError, TypeError):
             continue  # torn, or not ours
-    return list(held.values())
+    return list(held.values()), replaced
 
 
-def _follow_line(held: dict[Key, Entry], fields: dict[str, Any]) -> None:
+def _follow_line(held: dict[Key, Entry], replaced: list[Entry], fields: dict[str, Any]) -> None:
     word = fields["action"]
     if word == "skip":
         return
@@ -144,16 +148,26 @@ def _follow_line(held: dict[Key, Entry], fields: dict[str, Any]) -> None:
     end = None if fields["expires_at"] is None else _moment(fields["expires_at"])
     if word in _ACTIONS:
         block = Block(network, _ACTIONS[word], direction, fields["duration"], fields["rule"], fields["reason"])
+        if block[:3] in held:
+            replaced.append(held[block[:3]])
         held[block[:3]] = Entry(block, Origin.WATCHER, _moment(fields["ts"]), end)
         return
-    of_it = [entry for entry in held.values() if entry.block.network == network and entry.block.direction is direction]
+    of_it = _of(held.values(), network, direction)
     if word == "extend":
         for entry in of_it[:1]:
             held[entry.block[:3]] = entry._replace(expires_at=end)
         return
+    late = [entry for entry in _of(replaced, network, direction) if _same(entry.expires_at, end)]
+    if late:
+        replaced.remove(late[0])
+        return
     same = [entry for entry in of_it if _same(entry.expires_at, end)] or of_it
     for entry in same[:1]:
         del held[entry.block[:3]]
+
+
+def _of(entries: Iterable[Entry], network: Network, direction: Direction) -> list[Entry]:
+    return [entry for entry in entries if entry.block.network == network and entry.block.direction is direction]
 
 
 def _same(first: float | None, second: float | None) -> bool:
