@@ -55,6 +55,7 @@ def test_the_chain_is_reached_first_from_every_hook_in_both_families(lab, firewa
         pytest.param(["-F NGFW"], id="chain emptied"),
         pytest.param(["-F", "-X"], id="chain gone"),
         pytest.param(["-I INPUT 1 -j NGFW", "-A OUTPUT -j NGFW", "-A OUTPUT -j NGFW"], id="jumps doubled"),
+        pytest.param(["-A INPUT -m comment --comment mine -j NGFW", "-I OUTPUT 1 -g NGFW"], id="doubled otherwise"),
         pytest.param(["-I NGFW 1 -j RETURN"], id="foreign rule in the chain"),
         pytest.param(["-D NGFW 1"], id="rule lost"),
         pytest.param(["-F NGFW", "-A NGFW -m set --match-set NGFW-drop-src4 src -j RETURN"], id="rule altered"),

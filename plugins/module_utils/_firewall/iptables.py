@@ -24,12 +24,14 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 class ChainState(NamedTuple):
     """The chain in one family: its rules, the positions (from 1) of the plain jumps to it by hook, and the texts of
-    all other rules anywhere in the table that lead to it."""
+    all other rules anywhere in the table that lead to it; `doubled` are those of them that do so from a hook without
+    any condition, as a jump with a comment does."""
 
     exists: bool = False
     rules: tuple[Rule, ...] = ()
     jumps: Mapping[str, tuple[int, ...]] = {}
     other_jumps: tuple[str, ...] = ()
+    doubled: tuple[str, ...] = ()
 
 
 def parse_save(text: str, chain: str, siblings: Collection[str] = ()) -> ChainState:
@@ -41,6 +43,7 @@ def parse_save(text: str, chain: str, siblings: Collection[str] = ()) -> ChainSt
     rules: list[Rule] = []
     jumps: dict[str, list[int]] = {}
     others: list[str] = []
+    doubled: list[str] = []
     count: dict[str, int] = {}
     ends = (f" -j {chain}", f" -g {chain}")
     beside = {f"-j {sibling}" for sibling in siblings}
@@ -60,7 +63,10 @@ def parse_save(text: str, chain: str, siblings: Collection[str] = ()) -> ChainSt
                 jumps.setdefault(holder, []).append(count[holder])
             else:
                 others.append(f"{holder} {specification}")
-    return ChainState(exists, tuple(rules), {hook: tuple(at) for hook, at in jumps.items()}, tuple(others))
+                if holder in HOOKS and not _conditions(_words(specification)):
+                    doubled.append(others[-1])
+    positions = {hook: tuple(at) for hook, at in jumps.items()}
+    return ChainState(exists, tuple(rules), positions, tuple(others), tuple(doubled))
 
 
 def _words(specification: str) -> Rule:
@@ -69,6 +75,15 @@ def _words(specification: str) -> Rule:
         return tuple(shlex.split(specification))
     except ValueError:
         return (specification,)
+
+
+def _conditions(rule: Rule) -> list[str]:
+    """What of a rule's words is neither its target nor a comment."""
+    words = list(rule[:-2])
+    while "--comment" in words:
+        at = words.index("--comment")
+        del words[at : at + 2]
+    return [word for word in words if word not in ("-m", "comment")]
 
 
 def same_rules(first: Sequence[Rule], second: Sequence[Rule]) -> bool:
@@ -102,13 +117,14 @@ def meaning(rule: Rule) -> tuple[Rule, ...]:
 
 def jumps_are_right(state: ChainState, hooks: Iterable[str]) -> bool:
     """Whether exactly these hooks jump to the chain, once each and first of all."""
-    return dict(state.jumps) == dict.fromkeys(hooks, (1,))
+    return dict(state.jumps) == dict.fromkeys(hooks, (1,)) and not state.doubled
 
 
 def render_present(chain: str, state: ChainState, rules: Sequence[Rule], hooks: Sequence[str]) -> str:
     """Input for one iptables-restore that gives the chain these rules and jumps, in one transaction."""
     lines = [f":{chain} - [0:0]"]
     lines += [f"-A {chain} " + " ".join(_quoted(word) for word in rule) for rule in rules]
+    lines += [f"-D {text}" for text in state.doubled]
     for hook in HOOKS:
         present = state.jumps.get(hook, ())
         if present == ((1,) if hook in hooks else ()):

@@ -130,18 +130,16 @@ class _Loader:
             first = named.setdefault(rule.name, rule)
             if first is not rule:
                 place = f"{first.path}:{first.line}"
-                self._problem(rule, f"a rule named '{rule.name}' is there already, {place}; give this one another name")
+                message = f"a rule named '{rule.name}' is there already, {place}; give this one another name"
+                self.problems.append(Problem(rule.path, rule.line, message))
         for rule in named.values():
             if rule.sequence is not None and rule.sequence.after not in self._refused:
                 message = _sequence_problem(rule, rule.sequence.after, named)
                 if message:
-                    self._problem(rule, f"rule '{rule.name}': {message}")
+                    self.problems.append(Problem(rule.path, rule.sequence.line, f"rule '{rule.name}': {message}"))
         if self.problems:
             raise ConfigError(sorted(self.problems))
         return tuple(self._rules)
-
-    def _problem(self, rule: Rule, message: str) -> None:
-        self.problems.append(Problem(rule.path, rule.line, message))
 
 
 def _rule(section: Section, name: str | None, defaults: Defaults) -> Rule | None:
@@ -242,7 +240,7 @@ def _sequence(section: Section) -> Sequence | None:
     after = inner.require("after", values.text, "after: NAME OF THE RULE that must have been hit before")
     within = inner.take("within", values.window, 60)
     inner.close()
-    return None if after is None else Sequence(after, within)
+    return None if after is None else Sequence(after, within, inner.line_of("after"))
 
 
 def _actions(section: Section, defaults: Defaults) -> tuple[RuleAction, ...]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..firewall.entry import Action, Direction
@@ -41,6 +41,7 @@ class Sequence:
 
     after: str
     within: int
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
