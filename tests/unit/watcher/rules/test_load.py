@@ -210,7 +210,7 @@ SEQUENCES = [
 @pytest.mark.feature("F1", "F4")
 @pytest.mark.parametrize(("sequence", "words"), SEQUENCES)
 def test_bad_sequences_are_refused(sequence: str, words: str) -> None:
-    line = GOOD[: GOOD.index("sequence:")].count("\n") + 1
+    line = GOOD[: GOOD.index("{after:")].count("\n") + 1
     (found,) = problems(GOOD.replace("{after: Slow down scanners, within: 2m}", sequence))
     assert found.startswith(f"web.yml:{line}: ")
     assert words in found
