@@ -237,7 +237,8 @@ class Watcher:
     def lines(self, name: str, word: str = "") -> list[str]:
         path = self.journals / name
         text = path.read_text() if path.exists() else ""
-        return [line for line in text.splitlines() if word in line]
+        whole = text[: text.rfind("\n") + 1]  # the last line may just be written
+        return [line for line in whole.splitlines() if word in line]
 
     def decisions(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.lines("alerts.json")]

@@ -583,6 +583,20 @@ def test_confirm_blocks_at_once_and_the_answer_decides(source: str) -> None:
     ]
 
 
+@pytest.mark.feature("B7")
+@pytest.mark.parametrize(("seconds", "blocked_for"), [("45s", 61), ("60s", 61), ("2h", 7200)])
+def test_a_block_that_asks_nobody_stays_whatever_the_answer_to_another_rule(seconds: str, blocked_for: int) -> None:
+    sure = RULES.partition("rules:\n")[2].replace("High", "Sure").replace("30m", seconds)
+    setup = Asking(CONFIRM + sure)
+    provisional, lasting = setup.feed(alert()).decisions
+    assert (provisional.rule, provisional.duration) == ("High", 60)
+    assert (lasting.outcome, lasting.rule, lasting.reason) == (Outcome.EXTENDED, "Sure", "RULE Sure")
+    assert lasting.duration == blocked_for
+    batch, lifts = setup.answer(CLEAN)
+    assert lifts == []
+    assert [decision.action for decision in batch.decisions] == ["skip"]
+
+
 @pytest.mark.feature("B2")
 def test_an_answer_that_is_there_at_the_next_hit_counts() -> None:
     setup = Asking(CONFIRM)

@@ -159,7 +159,6 @@ def test_the_four_steps_in_their_order(setup: Setup) -> None:
         "committed": (False, True, True, True),
     }
     assert setup.metrics.actions == {("block", "success"): 1}
-    assert setup.metrics.blocks_created == 1
     assert setup.metrics.reaction.last == 0.5
     assert [str(entry.block.network) for entry in setup.entries] == [A]
 
@@ -372,7 +371,7 @@ def test_an_entry_that_somebody_lifted_is_a_new_block(setup: Setup) -> None:
     assert setup.kernel.given == [[A, B]]
     assert setup.journaled() == [("block", A, "RULE High")]
     assert [line.split()[2:4] for line in setup.lines(BLOCKS_LOG)] == [["BLOCKED", A]]
-    assert (setup.metrics.duplicates_skip, setup.metrics.blocks_created) == (1, 1)
+    assert setup.metrics.duplicates_skip == 1
 
 
 @pytest.mark.parametrize("known", ["in force", "gone"])
@@ -457,7 +456,6 @@ def test_an_extension_is_called_so(setup: Setup) -> None:
     setup.run(batch(decision(A), decision(A, Outcome.EXTENDED, 7200)))
     assert [line.split()[2] for line in setup.lines(BLOCKS_LOG)] == ["BLOCKED", "EXTENDED"]
     assert [action for action, _ip, _reason in setup.journaled()] == ["block", "extend"]
-    assert setup.metrics.blocks_created == 1
 
 
 @pytest.mark.feature("A2")

@@ -245,3 +245,17 @@ def test_what_another_writer_does_just_before_an_end_tells_of_no_second_one(setu
     setup.endings.compare()
     setup.pass_time(NOW + 62)
     assert setup.told() == [("expire", A, "RULE High")]
+
+
+@pytest.mark.feature("E4")
+def test_what_was_created_is_what_is_in_force_or_has_ended(setup: Setup) -> None:
+    setup.endings.adopt(Expiries(), [])
+    setup.block(entry(A), entry(B), entry("203.0.113.3", origin=Origin.MODULE))
+    setup.block(entry(A, NOW + 120))  # extended: the same block
+    setup.block(entry("203.0.113.3"))  # another's, taken over by an extension
+    setup.pass_time(NOW + 70)
+    setup.block(entry(B, NOW + 130)._replace(created_at=NOW + 70))
+    setup.endings.lifted([entry(A, NOW + 120)], "on_stop: flush")
+    metrics = setup.metrics
+    assert (metrics.blocks_created, metrics.blocks_removed, metrics.blocks_expired) == (4, 1, 2)
+    assert len(setup.endings) == 1

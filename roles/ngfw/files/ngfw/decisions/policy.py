@@ -110,6 +110,8 @@ def decide(
     network = widened(address, known, terms) if action.target == "offender" else address
     block = _block(hit, action, network)
     standing = _in_force(known.standing(block), now)
+    if standing is not None and rule.intel == "skip" and is_provisional(standing.block):
+        block = _outlasting(block, standing.block)
     moment = now if stamped else None
     if standing is not None and not is_longer(block.duration, standing.block.duration):
         reason = block.reason if rule.intel == "skip" else standing.block.reason
@@ -169,6 +171,13 @@ def widened(address: Network, known: Knowledge, terms: Terms) -> Network:
 def is_provisional(block: Block) -> bool:
     """Whether it is the short block of `confirm`, made until the answer comes."""
     return block.reason.startswith(PENDING_REASON)
+
+
+def _outlasting(block: Block, provisional: Block) -> Block:
+    """A block that asks nobody, in place of a provisional one: long enough to be no longer the other rule's to lift."""
+    if is_longer(block.duration, provisional.duration):
+        return block
+    return block._replace(duration=provisional.duration + 1)
 
 
 def _judged(

@@ -344,7 +344,6 @@ class Transaction:
         for decision in enforced:
             metrics.actions[decision.action, result] += 1
             if decision.outcome is Outcome.NEW:
-                metrics.blocks_created += not self._dry_run
                 metrics.reaction.observe(max(0.0, now - decision.time))
 
 

@@ -60,10 +60,12 @@ class Endings:
         return [*self._blocks.entries(), *(entry for _end, _serial, entry in self._ending)]
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Blocks that came, or whose end moved."""
-        for earlier, later in self._blocks.add(entries):
-            if _over(earlier, later.created_at):
-                self._to_end(earlier)
+        """Blocks that came, those taken over from others among them, or whose end moved."""
+        known = len(self._blocks)
+        over = [earlier for earlier, later in self._blocks.add(entries) if _over(earlier, later.created_at)]
+        for earlier in over:
+            self._to_end(earlier)
+        self._metrics.blocks_created += (len(self._blocks) - known + len(over)) * (not self._dry_run)
 
     def next(self) -> float | None:
         """When expire() has something to do (epoch seconds)."""
