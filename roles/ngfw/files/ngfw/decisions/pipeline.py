@@ -88,7 +88,8 @@ class Pipeline:
         self._surges = Surges(config.high_alert, config.circuit_breaker)
         self._view = View(look, ask, history, config.escalation.memory, self._surges.high_alert)
         self._wide: dict[str, str] = {}
-        self._met: dict[_Key, Decision] = {}
+        self._met: dict[_Key, tuple[Network, str]] = {}  # what is blocked, and why
+        self._counted_again: dict[_Key, Decision] = {}
         self._terms = _terms(config)
         self._home_net = config.home_net
         self._proxies = NetworkSet(config.trusted_proxies)
@@ -119,6 +120,7 @@ class Pipeline:
         if not goes_on:
             self._wide.clear()
             self._met.clear()
+            self._counted_again.clear()
         seen: Counter[str] = Counter()
         needed = self._engine.types
         for chunk in chunks:
@@ -247,15 +249,17 @@ class Pipeline:
             self.metrics.rule_hits[hit.rule.name] += 1
             for action in hit.rule.actions:
                 key = (id(action), resolution.address)
-                if key in self._met:
-                    decision = self._met_again(key, hit, action)
+                met = self._met.get(key)
+                if met is not None:
+                    decision = self._met_again(key, met, hit, action)
                 else:
                     decision = decide(hit, action, resolution, self._view, self._terms, now=moment, stamped=stamped)
                     if decision.outcome is Outcome.NEW:
                         established = self._is_established(hit, resolution)
                         decision = self._limited(decision, hit, action, established, moment)
-                    if now is not None and _settles(decision, hit, action):
-                        self._met[key] = decision
+                    block = decision.block
+                    if now is not None and block is not None and _only_count(hit, action):
+                        self._met[key] = (block.network, decision.reason)
                 self._file(decision, batch, moment)
                 first = first or decision
             if not hit.rule.actions:
@@ -268,15 +272,12 @@ class Pipeline:
         guarded = self._terms.spoof_guard and not hit.rule.spoofable
         return "flow" in hit.record and (guarded or is_established(hit.record, resolution))
 
-    def _met_again(self, key: _Key, hit: Hit, action: RuleAction) -> Decision:
+    def _met_again(self, key: _Key, met: tuple[Network, str], hit: Hit, action: RuleAction) -> Decision:
         """The action's further hits on an offender, in one moment, only count; hardly ever one tells anything new."""
-        met = self._met[key]
-        if met.block is not None:
-            met = self._met[key] = counted(hit, action, met.block.network, met.reason, None)
-        elif signature(hit.record) != (met.sid, met.msg):
-            sid, message = signature(hit.record)
-            met = self._met[key] = met._replace(time=hit.time, sid=sid, msg=message, record=hit.record)
-        return met
+        known = self._counted_again.get(key)
+        if known is None or signature(hit.record) != (known.sid, known.msg):
+            known = self._counted_again[key] = counted(hit, action, *met, None)
+        return known
 
     def _limited(self, decision: Decision, hit: Hit, action: RuleAction, established: bool, now: float) -> Decision:
         """A new block, or its refusal by the circuit breaker."""
@@ -340,12 +341,12 @@ class _Repeats:
         return True
 
 
-def _settles(decision: Decision, hit: Hit, action: RuleAction) -> bool:
-    """Whether the action's further hits on the offender, in the same moment, only count.
+def _only_count(hit: Hit, action: RuleAction) -> bool:
+    """Whether further hits on what the action has blocked, in the same moment, only count.
 
     Where reputation has a say, the reason of each is that of the entry in force, which can change.
     """
-    return decision.block is not None and hit.rule.intel == "skip" and action.target == "offender"
+    return hit.rule.intel == "skip" and action.target == "offender"
 
 
 def _terms(config: Config) -> Terms:
