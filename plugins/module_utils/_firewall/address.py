@@ -122,7 +122,7 @@ def parse_networks(texts: Iterable[str]) -> list[Network]:
 def parse_host(text: str) -> Network:
     """A single address; raises AddressError for a network or anything else."""
     network = parse_network(text)
-    if network.prefix != len(network.packed) * 8:
+    if not network.is_host:
         raise AddressError(f"'{_shown(text)}' is a network; a single address is wanted here")
     return network
 

@@ -28,6 +28,11 @@ class Action(str, Enum):
     LOG = "log"
     RATE_LIMIT = "rate_limit"
 
+    @property
+    def stops_packets(self) -> bool:
+        """Whether it lets nothing pass."""
+        return self in (Action.DROP, Action.REJECT)
+
 
 class Direction(str, Enum):
     """The side of a packet that is compared with the address."""

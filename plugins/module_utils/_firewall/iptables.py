@@ -63,7 +63,7 @@ def parse_save(text: str, chain: str, siblings: Collection[str] = ()) -> ChainSt
                 jumps.setdefault(holder, []).append(count[holder])
             else:
                 others.append(f"{holder} {specification}")
-                if holder in HOOKS and not _conditions(_words(specification)):
+                if holder in HOOKS and _is_unconditional(_words(specification)):
                     doubled.append(others[-1])
     positions = {hook: tuple(at) for hook, at in jumps.items()}
     return ChainState(exists, tuple(rules), positions, tuple(others), tuple(doubled))
@@ -77,13 +77,9 @@ def _words(specification: str) -> Rule:
         return (specification,)
 
 
-def _conditions(rule: Rule) -> list[str]:
-    """What of a rule's words is neither its target nor a comment."""
-    words = list(rule[:-2])
-    while "--comment" in words:
-        at = words.index("--comment")
-        del words[at : at + 2]
-    return [word for word in words if word not in ("-m", "comment")]
+def _is_unconditional(rule: Rule) -> bool:
+    """Whether a rule has nothing but its target and comments."""
+    return all(words[0] in ("-j", "-g", "--comment") for words in meaning(rule))
 
 
 def same_rules(first: Sequence[Rule], second: Sequence[Rule]) -> bool:

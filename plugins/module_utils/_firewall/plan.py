@@ -189,10 +189,12 @@ class Planner:
                     self._lift(spec, network, held)
             if not found:
                 self.result.already.append(Block(network))
-        stopping = [spec for spec in self._block_sets() if spec.action in (Action.DROP, Action.REJECT)]
-        gone = {spec: set(self.plan.delete.get(spec.name, ())) for spec in stopping}
-        live = ((spec, network) for spec in stopping for network, _held in self.state.live(spec.name, self.now))
-        wide = NetworkSet(network for spec, network in live if not network.is_host and network not in gone[spec])
+        gone = {(name, network) for name, networks in self.plan.delete.items() for network in networks}
+        wide = NetworkSet(
+            network
+            for spec, network, _held in self._block_entries()
+            if spec.action.stops_packets and not network.is_host and (spec.name, network) not in gone
+        )
         inside = [(network, other) for network in wanted if (other := wide.covering(network)) not in (None, network)]
         self.result.warnings += [
             f"{network} is still inside the blocked network {other}; unblock that, or whitelist {network}"

@@ -33,7 +33,6 @@ class Surge:
         self._counts: deque[list[int]] = deque()  # a second, and how many blocks it saw
         self._total = 0
         self._on = False
-        self._now = float("-inf")
 
     def add(self, now: float) -> None:
         """Say that a new block was made."""
@@ -46,8 +45,7 @@ class Surge:
 
     def active(self, now: float) -> bool:
         """Whether the mode is on at this moment, whatever happened or did not happen since."""
-        if now != self._now:
-            self._forget(now)
+        self._forget(now)
         self._on = self._total >= self._enough or (self._on and self._total * 2 >= self._enough)
         return self._on
 
@@ -63,7 +61,7 @@ class Surge:
         return 0.0
 
     def _forget(self, now: float) -> None:
-        counts, self._now = self._counts, now
+        counts = self._counts
         if counts and now < counts[-1][0] - self._window:
             counts.clear()  # the clock was set back: those times say nothing any more
             self._total = 0

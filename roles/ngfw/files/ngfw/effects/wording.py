@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..decisions.decision import MAX_MESSAGE, Decision, Outcome, What
 from ..firewall.duration import format_duration
-from ..firewall.entry import Action, Block, Entry
+from ..firewall.entry import Entry
 
 _text = json.encoder.encode_basestring_ascii
 # Controls, quotes, line and paragraph separators, lone surrogates, and what turns the direction of text around.
@@ -77,7 +77,7 @@ def told_of(decision: Decision, *, now: float, dry_run: bool) -> Told:
         *decision.what,
         now + block.duration if block is not None and block.duration else None,
         dry_run,
-        block is not None and is_cut_off(block) and not dry_run,
+        block is not None and block.action.stops_packets and not dry_run,
     )
 
 
@@ -86,7 +86,7 @@ def told_of_end(action: str, entry: Entry, *, now: float, reason: str | None = N
     block = entry.block
     why = block.reason if reason is None else reason
     what = (block.direction.value, block.rule_name, why, block.duration, None, None, None, ())
-    cut_off = is_cut_off(block) and not dry_run
+    cut_off = block.action.stops_packets and not dry_run
     return Told(str(block.network), now, _NO_RECORD, now, action, *what, entry.expires_at, dry_run, cut_off)
 
 
@@ -199,8 +199,3 @@ def plain_line(fields: Mapping[str, Any]) -> str:
         f"{fields['ts']} {fields['action']:<10} {fields['ip'] or '-'}{length}"
         f" [{quoted(fields['reason'])}] by {quoted(fields['rule'])}{signature}{message}"
     )
-
-
-def is_cut_off(block: Block) -> bool:
-    """Whether the action stops packets: only such blocks are lines of blocks.log."""
-    return block.action in (Action.DROP, Action.REJECT)

@@ -12,7 +12,7 @@ from ..effects.wording import Told, told_of_end
 from ..firewall.entry import Block, Entry
 from ..firewall.errors import FirewallError
 from ..metrics import Metrics
-from .expiry import Expiries, Key
+from .expiry import Expiries, Key, same_end
 
 EARLY_SECONDS = 0.3
 """So long before its end a block is looked for: one that is missing then was lifted, and did not expire."""
@@ -95,7 +95,9 @@ class Endings:
         lifted: list[Entry] = []
         for entry in gone:
             followed = own.get(entry.block[:3])
-            if entry.block[:3] not in told and (followed is None or not _ends_as(followed, entry)):
+            if entry.block[:3] not in told and (
+                followed is None or not same_end(followed.expires_at, entry.expires_at, _ROUNDED)
+            ):
                 (expired if _over(entry, now + _ROUNDED) else lifted).append(entry)
         self._tell(expired, lifted)
 
@@ -187,12 +189,6 @@ class Endings:
 
 def _over(entry: Entry, now: float) -> bool:
     return entry.expires_at is not None and entry.expires_at <= now
-
-
-def _ends_as(first: Entry, second: Entry) -> bool:
-    if first.expires_at is None or second.expires_at is None:
-        return first.expires_at is second.expires_at
-    return abs(first.expires_at - second.expires_at) <= _ROUNDED
 
 
 def _outlasts(first: Entry, second: Entry) -> bool:

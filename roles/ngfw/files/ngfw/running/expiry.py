@@ -157,11 +157,11 @@ def _follow_line(held: dict[Key, Entry], replaced: list[Entry], fields: dict[str
         for entry in of_it[:1]:
             held[entry.block[:3]] = entry._replace(expires_at=end)
         return
-    late = [entry for entry in _of(replaced, network, direction) if _same(entry.expires_at, end)]
+    late = [entry for entry in _of(replaced, network, direction) if same_end(entry.expires_at, end)]
     if late:
         replaced.remove(late[0])
         return
-    same = [entry for entry in of_it if _same(entry.expires_at, end)] or of_it
+    same = [entry for entry in of_it if same_end(entry.expires_at, end)] or of_it
     for entry in same[:1]:
         del held[entry.block[:3]]
 
@@ -170,8 +170,9 @@ def _of(entries: Iterable[Entry], network: Network, direction: Direction) -> lis
     return [entry for entry in entries if entry.block.network == network and entry.block.direction is direction]
 
 
-def _same(first: float | None, second: float | None) -> bool:
-    return first is second if first is None or second is None else abs(first - second) < _SAME_MOMENT
+def same_end(first: float | None, second: float | None, within: float = _SAME_MOMENT) -> bool:
+    """Whether two ends are less than `within` seconds apart, or there is none on either side."""
+    return first is second if first is None or second is None else abs(first - second) < within
 
 
 def _moment(text: str) -> float:

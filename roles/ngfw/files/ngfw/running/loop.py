@@ -74,7 +74,8 @@ class Loop:
         for key, _events in self._selector.select(timeout):
             key.data()
         now = time.monotonic()
-        for name, timer in [timer for timer in self._timers.items() if timer[1][0] <= now]:
+        due = [(name, timer) for name, timer in self._timers.items() if timer[0] <= now]
+        for name, timer in due:
             if self._timers.get(name) is timer:  # else one before it has cancelled or replaced it
                 del self._timers[name]
                 timer[1]()
