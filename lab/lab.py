@@ -292,7 +292,7 @@ class Lab:
         self._wait(f"the turn of {host}'s network", lambda: self._state(host, WIRING) == "activating")
         plan = json.loads((self.directory / "plan.json").read_text())
         addresses = plan["hosts"][host]
-        pid = podman("inspect", "--format", "{{.State.Pid}}", f"{self.prefix}-{host}").strip()
+        pid = self._pid(host)
         inside = ["nsenter", "--target", pid, "--net", "ip"]
         run([*inside, "link", "set", "lo", "up"])
         for bridge, interface in (("management", "eth0"), ("attack", "eth1")):
@@ -317,7 +317,13 @@ class Lab:
 
         With a power cut nothing in it gets the time to end in order.
         """
-        podman("restart", f"--time={0 if power_cut else 30}", f"{self.prefix}-{host}")
+        # A namespace that dies loses its rules before its interfaces, and answers in between. The old one lives until
+        # it is cut off.
+        with Path(f"/proc/{self._pid(host)}/ns/net").open("rb"):
+            podman("restart", f"--time={0 if power_cut else 30}", f"{self.prefix}-{host}")
+            addresses = json.loads((self.directory / "plan.json").read_text())["hosts"][host]
+            for interface in filter(addresses.get, addresses):
+                run(["ip", "-n", self.prefix, "link", "delete", f"{host}-{interface}"])
         self.wire(host)
 
     def _write_ssh(self, hosts: list[str]) -> None:
@@ -359,6 +365,9 @@ class Lab:
         self.inventory.write_text(json.dumps(inventory, indent=1) + "\n")
         for host in hosts:
             self._wait(f"SSH on {host}", lambda host=host: self._answers(host))
+
+    def _pid(self, host: str) -> str:
+        return podman("inspect", "--format", "{{.State.Pid}}", f"{self.prefix}-{host}").strip()
 
     def _state(self, host: str, unit: str) -> str:
         return self.exec(host, ["systemctl", "is-active", unit], check=False).strip()
