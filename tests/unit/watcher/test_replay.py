@@ -137,13 +137,13 @@ def test_special_networks_are_protected_and_the_host_is_not_looked_at(
     monkeypatch.setattr(subprocess, "run", forbidden)
     log.write_bytes(alert(0, "127.0.0.1") + alert(1, "224.0.0.5") + alert(2, "fe80::1"))
     decisions, _summary = run([log])
-    assert [decision.reason.partition(":")[0] for decision in decisions] == ["protected"] * 3
+    assert [decision.what.reason.partition(":")[0] for decision in decisions] == ["protected"] * 3
 
 
 def test_the_whitelist_of_the_configuration_counts(log: Path) -> None:
     log.write_bytes(alert(0))
     decisions, _summary = run([log], replace(Config.default(), whitelist=(parse_network("203.0.113.0/24"),)))
-    assert decisions[0].reason == "whitelist: 203.0.113.0/24"
+    assert decisions[0].what.reason == "whitelist: 203.0.113.0/24"
 
 
 def test_the_format_is_seen_in_the_file(tmp_path: Path) -> None:
@@ -257,4 +257,4 @@ def test_an_offender_that_comes_back_is_blocked_for_longer_wherever_the_file_is_
     brief = RULES.replace(b"30m", b"10s")
     log.write_bytes(alert(0) + alert(11) + alert(32) + alert(2600))
     decisions, _summary = run([log], config, brief)
-    assert [decision.duration for decision in decisions] == [10, 20, 40, 10]
+    assert [decision.what.duration for decision in decisions] == [10, 20, 40, 10]

@@ -61,7 +61,7 @@ class Summary:
     def add(self, decision: Decision) -> None:
         self.decisions[decision.action] += 1
         if decision.outcome is not Outcome.SKIPPED:
-            self.by_rule[decision.rule, decision.action] += 1
+            self.by_rule[decision.what.rule, decision.action] += 1
             self.offenders[decision.ip] += 1
             self.moments.append(decision.time)
 
@@ -159,14 +159,8 @@ def to_dict(decision: Decision) -> dict[str, Any]:
         "ts": iso_time(decision.time),
         "action": decision.action,
         "ip": decision.ip,
-        "target": decision.target,
-        "rule": decision.rule,
-        "reason": decision.reason,
-        "duration": decision.duration,
-        "sid": decision.sid,
-        "msg": decision.msg,
-        "score": decision.score,
-        "sources": list(decision.sources),
+        **decision.what._asdict(),
+        "sources": list(decision.what.sources),
     }
 
 

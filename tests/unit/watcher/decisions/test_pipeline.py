@@ -254,7 +254,7 @@ def test_skips_of_logs_with_other_clocks_are_told_apart_by_their_own() -> None:
 
 def test_stale_events_of_one_address_are_one_line(setup: Setup) -> None:
     batch = setup.feed(b"".join(alert(at=NOW - 4000 - second) for second in range(5)))
-    assert [decision.reason for decision in batch.decisions] == ["stale: 4000 s old"]
+    assert [decision.what.reason for decision in batch.decisions] == ["stale: 4000 s old"]
 
 
 def test_only_types_that_a_rule_wants_are_decoded(setup: Setup) -> None:
@@ -284,7 +284,7 @@ def test_other_types_count_to_a_threshold_and_leave_no_alert_line() -> None:
     batch = setup.feed(ssh)
     assert outcomes(batch) == [("new", "block", "203.0.113.7")]
     assert batch.alerts == []
-    assert batch.decisions[0].sid is None
+    assert batch.decisions[0].what.sid is None
 
 
 @pytest.mark.feature("A7")
@@ -292,7 +292,7 @@ def test_the_hosts_own_addresses_are_inside(setup: Setup) -> None:
     assert outcomes(setup.feed(alert("198.51.100.1"))) == [("new", "block", "198.51.100.1")]
     setup.pipeline.own = [parse_network("198.51.100.2")]
     batch = setup.feed(alert("198.51.100.2") + alert("10.0.0.1"))
-    assert [decision.reason for decision in batch.decisions] == ["outbound: INTERNAL/PRIVATE (skipped)"] * 2
+    assert [decision.what.reason for decision in batch.decisions] == ["outbound: INTERNAL/PRIVATE (skipped)"] * 2
 
 
 @pytest.mark.feature("G9")
@@ -467,7 +467,7 @@ def test_a_flood_with_forged_sources_trips_its_own_breaker_only() -> None:
     assert not blocked & {"203.0.0.1", "203.0.0.2", "203.0.0.3"}
     assert setup.metrics.skips == {"whitelist": 1, "protected": 2, "breaker": 4997}
     refused = batch.decisions[-1]
-    assert (refused.action, refused.reason, refused.block) == (
+    assert (refused.action, refused.what.reason, refused.block) == (
         "skip",
         "breaker: 5000 blocks in 60 s on evidence that can be forged",
         None,
@@ -525,11 +525,11 @@ def test_an_offender_that_comes_back_is_blocked_for_longer_until_it_is_forgotten
         [decision] = batch.decisions
         assert decision.block is not None
         history.add([decision.block], moment, moment - 86_400)
-        found.append(decision.duration)
+        found.append(decision.what.duration)
         moment += decision.block.duration + 1
     assert found == [1800, 3600, 7200, 14400, 14400, 14400]
     [decision] = setup.feed(alert(at=moment + 90_000), now=moment + 90_000).decisions
-    assert decision.duration == 1800
+    assert decision.what.duration == 1800
 
 
 # -- answers that come later
@@ -565,15 +565,15 @@ def test_confirm_blocks_at_once_and_the_answer_decides(source: str) -> None:
     setup = Asking(CONFIRM)
     batch = setup.feed(alert(source, sid=7))
     [first] = batch.decisions
-    assert (first.outcome, first.duration, first.offence) == (Outcome.NEW, 60, False)
+    assert (first.outcome, first.what.duration, first.offence) == (Outcome.NEW, 60, False)
     assert batch.lookups == setup.asked
     assert str(setup.asked[0][0]) == source
     bad, lifts = setup.answer(BAD)
     assert lifts == []
     [longer] = bad.decisions
-    assert (longer.outcome, longer.duration, longer.ip) == (Outcome.EXTENDED, 1800, first.ip)
-    assert (longer.reason, longer.score) == ("REPUTATION BLOCK (source=abuseipdb,score=95)", 95)
-    assert (longer.time, longer.sid, longer.msg) == (first.time, 7, "Something")
+    assert (longer.outcome, longer.what.duration, longer.ip) == (Outcome.EXTENDED, 1800, first.ip)
+    assert (longer.what.reason, longer.what.score) == ("REPUTATION BLOCK (source=abuseipdb,score=95)", 95)
+    assert (longer.time, longer.what.sid, longer.what.msg) == (first.time, 7, "Something")
     assert longer.record["src_ip"] == source
     assert longer.offence
     clean, lifts = setup.answer(CLEAN)
@@ -589,9 +589,9 @@ def test_a_block_that_asks_nobody_stays_whatever_the_answer_to_another_rule(seco
     sure = RULES.partition("rules:\n")[2].replace("High", "Sure").replace("30m", seconds)
     setup = Asking(CONFIRM + sure)
     provisional, lasting = setup.feed(alert()).decisions
-    assert (provisional.rule, provisional.duration) == ("High", 60)
-    assert (lasting.outcome, lasting.rule, lasting.reason) == (Outcome.EXTENDED, "Sure", "RULE Sure")
-    assert lasting.duration == blocked_for
+    assert (provisional.what.rule, provisional.what.duration) == ("High", 60)
+    assert (lasting.outcome, lasting.what.rule, lasting.what.reason) == (Outcome.EXTENDED, "Sure", "RULE Sure")
+    assert lasting.what.duration == blocked_for
     batch, lifts = setup.answer(CLEAN)
     assert lifts == []
     assert [decision.action for decision in batch.decisions] == ["skip"]
@@ -609,7 +609,7 @@ def test_require_waits_for_the_answer() -> None:
     setup = Asking(REQUIRE)
     batch = setup.feed(alert())
     [first] = batch.decisions
-    assert (first.action, first.reason) == ("skip", "reputation: REPUTATION PENDING (abuseipdb: asked)")
+    assert (first.action, first.what.reason) == ("skip", "reputation: REPUTATION PENDING (abuseipdb: asked)")
     assert len(batch.alerts) == len(batch.lookups) == 1
     again = setup.feed(alert())
     assert again.decisions == []
@@ -617,7 +617,7 @@ def test_require_waits_for_the_answer() -> None:
     bad, _lifts = setup.answer(BAD)
     assert outcomes(bad) == [("new", "block", "203.0.113.7")]
     clean, _lifts = setup.answer(CLEAN)
-    assert clean.decisions[0].reason == "reputation: REPUTATION CLEAN (source=abuseipdb,score=5)"
+    assert clean.decisions[0].what.reason == "reputation: REPUTATION CLEAN (source=abuseipdb,score=5)"
 
 
 def test_an_answer_for_a_rule_that_is_gone_or_a_text_of_others_does_nothing() -> None:
@@ -643,7 +643,7 @@ def test_what_is_kept_for_an_answer_is_bounded() -> None:
     [(_address, case)] = setup.asked
     assert len(case.text) < MAX_TEXT
     bad, _lifts = setup.answer(BAD)
-    assert bad.decisions[0].msg == "\U0001f600" * 128
+    assert bad.decisions[0].what.msg == "\U0001f600" * 128
 
 
 @pytest.mark.feature("B9")
@@ -656,5 +656,5 @@ def test_high_alert_makes_require_block_before_the_answer() -> None:
     assert setup.feed(alert()).decisions[0].action == "skip"
     assert len(setup.feed(many).decisions) == 50
     assert list(setup.pipeline.modes(NOW)) == ["high-alert mode"]
-    assert setup.feed(alert("203.0.113.9")).decisions[0].duration == 60
+    assert setup.feed(alert("203.0.113.9")).decisions[0].what.duration == 60
     assert setup.feed(alert("203.0.113.10", at=NOW + 61), now=NOW + 61).decisions[0].action == "skip"

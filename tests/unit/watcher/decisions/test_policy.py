@@ -121,9 +121,19 @@ def guarded(whitelist: str = "", protected: str = "") -> Recorder:
 def test_a_hit_blocks_its_offender() -> None:
     decision = judge()
     assert decision.outcome is Outcome.NEW
-    assert (decision.action, decision.ip, decision.target, decision.rule) == ("block", "203.0.113.7", "source", "Probe")
-    assert (decision.reason, decision.duration) == ("RULE Probe", 1800)
-    assert (decision.sid, decision.msg, decision.score, decision.sources) == (2000004, "Ping", None, ())
+    assert (decision.action, decision.ip, decision.what.target, decision.what.rule) == (
+        "block",
+        "203.0.113.7",
+        "source",
+        "Probe",
+    )
+    assert (decision.what.reason, decision.what.duration) == ("RULE Probe", 1800)
+    assert (decision.what.sid, decision.what.msg, decision.what.score, decision.what.sources) == (
+        2000004,
+        "Ping",
+        None,
+        (),
+    )
     assert decision.block is not None
     assert decision.block.rule_name == "Probe"
     assert decision.block.reason == "RULE Probe"
@@ -132,29 +142,29 @@ def test_a_hit_blocks_its_offender() -> None:
 @pytest.mark.feature("A7")
 def test_an_outbound_event_blocks_nobody() -> None:
     decision = judge(resolution=Resolution(parse_host("10.0.0.5"), True), enforcer=guarded(protected="10.0.0.5"))
-    assert decision.reason == "outbound: INTERNAL/PRIVATE (skipped)"
-    assert (decision.action, decision.ip, decision.duration, decision.block) == ("skip", "10.0.0.5", None, None)
+    assert decision.what.reason == "outbound: INTERNAL/PRIVATE (skipped)"
+    assert (decision.action, decision.ip, decision.what.duration, decision.block) == ("skip", "10.0.0.5", None, None)
 
 
 def test_without_an_address_nobody_is_blocked() -> None:
     decision = judge(resolution=Resolution(None, False))
-    assert (decision.reason, decision.ip) == ("outbound: NO ADDRESS", "")
+    assert (decision.what.reason, decision.ip) == ("outbound: NO ADDRESS", "")
 
 
 @pytest.mark.feature("C4", "C5")
 def test_guards_refuse_in_their_order() -> None:
     both = guarded(whitelist="203.0.113.0/24", protected="203.0.113.7")
-    assert judge(enforcer=both).reason == "protected: 203.0.113.7 (own address)"
-    assert judge(enforcer=guarded(whitelist="203.0.113.0/24")).reason == "whitelist: 203.0.113.0/24"
+    assert judge(enforcer=both).what.reason == "protected: 203.0.113.7 (own address)"
+    assert judge(enforcer=guarded(whitelist="203.0.113.0/24")).what.reason == "whitelist: 203.0.113.0/24"
     # The whitelist speaks before age and forgery do.
-    assert judge(enforcer=both, age=9999, event=record(proto="UDP")).reason.startswith("protected")
-    assert judge(enforcer=guarded(whitelist="203.0.113.7"), age=9999).reason == "whitelist: 203.0.113.7"
-    assert judge(age=9999, event=record(proto="UDP")).reason == "stale: 9999 s old"
+    assert judge(enforcer=both, age=9999, event=record(proto="UDP")).what.reason.startswith("protected")
+    assert judge(enforcer=guarded(whitelist="203.0.113.7"), age=9999).what.reason == "whitelist: 203.0.113.7"
+    assert judge(age=9999, event=record(proto="UDP")).what.reason == "stale: 9999 s old"
 
 
 @pytest.mark.parametrize(("age", "stale"), [(1800, False), (1801, True), (-50, False)])
 def test_an_old_event_blocks_nobody(age: float, stale: bool) -> None:
-    assert judge(age=age).reason.startswith("stale") is stale
+    assert judge(age=age).what.reason.startswith("stale") is stale
 
 
 def test_a_permanent_block_and_a_fast_log_line_are_never_stale() -> None:
@@ -174,26 +184,26 @@ def test_a_permanent_block_and_a_fast_log_line_are_never_stale() -> None:
 )
 def test_what_can_be_forged(changes: dict[str, Any], of: Rule, terms: Terms, reason: str | None) -> None:
     decision = judge(event=record(**changes), of=of, terms=terms)
-    assert decision.reason == (reason or "RULE Probe")
+    assert decision.what.reason == (reason or "RULE Probe")
     assert (decision.block is None) is (reason is not None)
 
 
 @pytest.mark.feature("A7")
 def test_the_engines_own_events_block_only_where_a_rule_names_them() -> None:
     event = record(alert={"gid": 1, "signature_id": 2210045, "signature": "SURICATA STREAM", "severity": 3})
-    assert judge(event=event, of=rule(spoofable=True)).reason.startswith("spoofable: ENGINE EVENT")
+    assert judge(event=event, of=rule(spoofable=True)).what.reason.startswith("spoofable: ENGINE EVENT")
     naming = compile_expression("alert.signature_id == 2210045", event_type="alert")
     assert judge(event=event, of=rule(expression=naming)).outcome is Outcome.NEW
 
 
 def test_unknown_reputation_follows_the_fail_policy() -> None:
     allowed = judge(of=rule(intel="require"))
-    assert allowed.reason == "reputation: REPUTATION UNKNOWN (fail-open: all TI providers failed)"
+    assert allowed.what.reason == "reputation: REPUTATION UNKNOWN (fail-open: all TI providers failed)"
     assert allowed.block is None
     blocked = judge(of=rule(intel="confirm"), terms=Terms(fail_closed=True))
-    assert blocked.reason == "REPUTATION UNKNOWN (fail-closed: all TI providers failed)"
+    assert blocked.what.reason == "REPUTATION UNKNOWN (fail-closed: all TI providers failed)"
     assert blocked.block is not None
-    assert judge(of=rule(intel="require"), event=record(proto="UDP")).reason == "spoofable"
+    assert judge(of=rule(intel="require"), event=record(proto="UDP")).what.reason == "spoofable"
 
 
 @pytest.mark.feature("C6")
@@ -235,7 +245,7 @@ def test_a_hit_on_an_active_block_is_counted_even_if_it_could_be_forged_or_is_ol
         assert refused.outcome is Outcome.ACTIVE
         assert refused.block is None, "it would be made again if an operator had lifted it"
     longer = RuleAction(Action.DROP, "offender", 7200)
-    assert judge(enforcer=enforcer, event=record(proto="UDP"), action=longer).reason == "spoofable"
+    assert judge(enforcer=enforcer, event=record(proto="UDP"), action=longer).what.reason == "spoofable"
 
 
 @pytest.mark.feature("C6")
@@ -260,7 +270,7 @@ def test_other_actions_of_one_address_stand_beside_each_other() -> None:
 def test_targets_other_than_the_offender(target: str, ip: str, direction: Direction) -> None:
     decision = judge(action=RuleAction(Action.DROP, target, 60), resolution=Resolution(parse_host("10.0.0.1"), True))
     assert decision.block is not None
-    assert (decision.ip, decision.target, decision.block.direction) == (ip, direction.value, direction)
+    assert (decision.ip, decision.what.target, decision.block.direction) == (ip, direction.value, direction)
 
 
 @pytest.mark.feature("C9")
@@ -280,19 +290,22 @@ def test_an_ipv6_network_with_one_of_ours_in_it_is_not_widened_to(guards: dict[s
 
 def test_a_family_that_is_not_managed_is_left_alone() -> None:
     six = Resolution(parse_host("2001:db8::5"), False)
-    assert judge(resolution=six, terms=Terms(families=("ipv4",))).reason == "protected: ipv6 is not among the families"
+    assert (
+        judge(resolution=six, terms=Terms(families=("ipv4",))).what.reason
+        == "protected: ipv6 is not among the families"
+    )
 
 
 def test_hostile_alerts_are_no_crash() -> None:
     for alert in (None, [], "x", {"signature_id": "7", "signature": 5}, {"signature_id": True}):
         decision = judge(event=record(alert=alert))
-        assert (decision.sid, decision.msg) == (None, None)
+        assert (decision.what.sid, decision.what.msg) == (None, None)
     long = judge(event=record(alert={"signature": "x" * 1_000_000}))
-    assert long.msg is not None
-    assert len(long.msg) == MAX_MESSAGE
+    assert long.what.msg is not None
+    assert len(long.what.msg) == MAX_MESSAGE
     for value in (None, 5, [], "nonsense", "203.0.113.0/24"):
         decision = judge(event=record(src_ip=value), action=RuleAction(Action.DROP, "source", 60))
-        assert decision.reason == "outbound: NO ADDRESS"
+        assert decision.what.reason == "outbound: NO ADDRESS"
 
 
 PENDING = Verdict("abuseipdb", State.PENDING)
@@ -319,8 +332,8 @@ def test_what_is_known_to_be_bad_is_blocked(
     mode: str, verdicts: tuple[Verdict, ...], reason: str, score: int | None, sources: tuple[str, ...]
 ) -> None:
     decision = judge(of=rule(intel=mode), verdicts=verdicts)
-    assert (decision.outcome, decision.reason, decision.duration) == (Outcome.NEW, reason, 1800)
-    assert (decision.score, decision.sources) == (score, sources)
+    assert (decision.outcome, decision.what.reason, decision.what.duration) == (Outcome.NEW, reason, 1800)
+    assert (decision.what.score, decision.what.sources) == (score, sources)
     assert decision.block is not None
     assert decision.block.reason == reason
     assert decision.offence
@@ -331,8 +344,8 @@ def test_what_is_known_to_be_bad_is_blocked(
 def test_what_is_known_to_be_clean_is_not(mode: str) -> None:
     decision = judge(of=rule(intel=mode), verdicts=(CLEAN, GOOD))
     assert (decision.action, decision.block) == ("skip", None)
-    assert decision.reason == "reputation: REPUTATION CLEAN (source=firehol+abuseipdb,score=12)"
-    assert (decision.score, decision.ip) == (12, "203.0.113.7")
+    assert decision.what.reason == "reputation: REPUTATION CLEAN (source=firehol+abuseipdb,score=12)"
+    assert (decision.what.score, decision.ip) == (12, "203.0.113.7")
 
 
 @pytest.mark.feature("B7", "B9")
@@ -349,17 +362,19 @@ def test_what_is_known_to_be_clean_is_not(mode: str) -> None:
 def test_an_answer_is_waited_for(mode: str, high_alert: bool, verdict: Verdict, blocks: bool) -> None:
     decision = judge(of=rule(intel=mode), verdicts=(verdict,), high_alert=high_alert)
     assert (decision.block is not None) == blocks
-    assert decision.duration == (60 if blocks else None)
+    assert decision.what.duration == (60 if blocks else None)
     assert not decision.offence, "a block that may be lifted is none"
     if verdict is PENDING:
-        assert decision.reason == (ASKED if blocks else f"reputation: {ASKED}")
+        assert decision.what.reason == (ASKED if blocks else f"reputation: {ASKED}")
 
 
 def test_a_provisional_block_is_never_longer_than_the_rule_wants() -> None:
     action = RuleAction(Action.DROP, "offender", 20)
-    assert judge(of=rule(intel="confirm", actions=(action,)), action=action, verdicts=(PENDING,)).duration == 20
+    assert judge(of=rule(intel="confirm", actions=(action,)), action=action, verdicts=(PENDING,)).what.duration == 20
     permanent = RuleAction(Action.DROP, "offender", 0)
-    assert judge(of=rule(intel="confirm", actions=(permanent,)), action=permanent, verdicts=(PENDING,)).duration == 60
+    assert (
+        judge(of=rule(intel="confirm", actions=(permanent,)), action=permanent, verdicts=(PENDING,)).what.duration == 60
+    )
 
 
 @pytest.mark.feature("B8")
@@ -370,7 +385,7 @@ def test_a_provisional_block_is_never_longer_than_the_rule_wants() -> None:
 def test_nobody_is_asked_about_what_is_refused_anyway(changes: dict[str, Any], reason: str) -> None:
     known = Known(Recorder(), (BAD,), 0, False)
     hit = Hit(rule(intel="require"), record(**changes), NOW - (1900 if "stale" in reason else 0), 1)
-    assert decide(hit, DROP, OFFENDER, known, TERMS, now=NOW).reason == reason
+    assert decide(hit, DROP, OFFENDER, known, TERMS, now=NOW).what.reason == reason
     assert known.asked == []
 
 
@@ -384,9 +399,9 @@ def test_a_hit_on_a_provisional_block_waits_like_the_first() -> None:
     again = judge(of=confirm, enforcer=enforcer, verdicts=(PENDING,))
     assert (again.outcome, again.block) == (Outcome.ACTIVE, None)
     skipping = judge(of=rule(name="Other"), enforcer=enforcer)
-    assert (skipping.outcome, skipping.duration, skipping.offence) == (Outcome.EXTENDED, 1800, True)
+    assert (skipping.outcome, skipping.what.duration, skipping.offence) == (Outcome.EXTENDED, 1800, True)
     listed = judge(of=confirm, enforcer=enforcer, verdicts=(LISTED,))
-    assert (listed.outcome, listed.duration, listed.offence) == (Outcome.EXTENDED, 1800, True)
+    assert (listed.outcome, listed.what.duration, listed.offence) == (Outcome.EXTENDED, 1800, True)
     clean = judge(of=confirm, enforcer=enforcer, verdicts=(GOOD,))
     assert clean.outcome is Outcome.ACTIVE, "the answer itself lifts it"
 
@@ -416,12 +431,11 @@ def test_the_answer_decides_about_a_provisional_block(
         assert decision is None
         return
     word, duration, reason = expected
-    assert decision is not None
-    assert decision.reason == reason
     if isinstance(decision, Lift):
-        assert (word, decision.block) == ("lift", first.block)
+        assert (word, decision.block, decision.reason) == ("lift", first.block, reason)
     else:
-        assert (decision.outcome.value, decision.duration) == (word, duration)
+        assert decision is not None
+        assert (decision.outcome.value, decision.what.duration, decision.what.reason) == (word, duration, reason)
 
 
 @pytest.mark.feature("B2", "B5")
@@ -440,7 +454,7 @@ def test_the_answer_decides_where_nothing_is_in_force(
     terms = Terms(fail_closed=closed)
     decision = judge_again(verdicts, of=rule(intel="require"), enforcer=Recorder(), terms=terms)
     assert isinstance(decision, Decision)
-    assert (decision.outcome, decision.reason) == (outcome, reason)
+    assert (decision.outcome, decision.what.reason) == (outcome, reason)
 
 
 def test_an_answer_touches_no_block_of_another_rule() -> None:
@@ -459,7 +473,7 @@ def test_an_answer_touches_no_block_of_another_rule() -> None:
 def test_an_address_whitelisted_meanwhile_is_not_blocked_by_the_answer() -> None:
     decision = judge_again((BAD,), of=rule(intel="require"), enforcer=guarded(whitelist="203.0.113.0/24"))
     assert isinstance(decision, Decision)
-    assert (decision.outcome, decision.reason) == (Outcome.SKIPPED, "whitelist: 203.0.113.0/24")
+    assert (decision.outcome, decision.what.reason) == (Outcome.SKIPPED, "whitelist: 203.0.113.0/24")
 
 
 def test_a_block_on_failure_is_lifted_by_a_clean_answer_and_kept_by_a_bad_one() -> None:
@@ -502,7 +516,7 @@ def test_an_entry_that_somebody_lifted_unseen_is_put_back_with_the_reputation_it
 def test_a_repeat_offender_is_blocked_for_longer(duration: int, earlier: int, terms: Terms, expected: int) -> None:
     action = RuleAction(Action.DROP, "offender", duration)
     decision = judge(of=rule(actions=(action,)), action=action, terms=terms, earlier=earlier)
-    assert (decision.duration, decision.offence) == (expected, True)
+    assert (decision.what.duration, decision.offence) == (expected, True)
     assert decision.block is not None
     assert decision.block.duration == expected
 
@@ -515,5 +529,5 @@ def test_only_the_beginning_of_a_block_is_an_offence() -> None:
     enforcer.put(first.block, NOW)
     longer = RuleAction(Action.DROP, "offender", 7200)
     extended = judge(of=rule(actions=(longer,)), action=longer, enforcer=enforcer, earlier=1)
-    assert (extended.outcome, extended.duration, extended.offence) == (Outcome.EXTENDED, 7200, False)
+    assert (extended.outcome, extended.what.duration, extended.offence) == (Outcome.EXTENDED, 7200, False)
     assert not judge(enforcer=enforcer, earlier=1).offence

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ngfw.decisions.decision import Decision, Outcome
+from ngfw.decisions.decision import Decision, Outcome, What
 from ngfw.effects.wording import Told, told_of_end
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Block, Entry, Origin
@@ -12,18 +12,11 @@ from ngfw.firewall.entry import Block, Entry, Origin
 def decision(**changes: Any) -> Decision:
     """A block of an ICMP alert, with these fields changed."""
     block = Block(parse_network("203.0.113.7"), duration=1800, rule_name="Ping", reason="RULE Ping")
+    what = What("source", "Ping", "RULE Ping", 1800, 2000004, "TEST ICMP Ping Detected")
     values = {
         "time": 1756812285.5,
         "action": "block",
         "ip": "203.0.113.7",
-        "target": "source",
-        "rule": "Ping",
-        "reason": "RULE Ping",
-        "duration": 1800,
-        "sid": 2000004,
-        "msg": "TEST ICMP Ping Detected",
-        "score": None,
-        "sources": (),
         "outcome": Outcome.NEW,
         "block": block,
         "record": {
@@ -35,8 +28,8 @@ def decision(**changes: Any) -> Decision:
             "proto": "TCP",
         },
     }
-    values.update(changes)
-    return Decision(**values)
+    values.update({name: changes.pop(name) for name in values if name in changes})
+    return Decision(what=what._replace(**changes), **values)
 
 
 def end(ip: str, reason: str = "by hand") -> Told:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ngfw.decisions.decision import Decision, Outcome
+from ngfw.decisions.decision import Decision, Outcome, What
 from ngfw.decisions.pipeline import Batch
 from ngfw.effects.journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, Journal
 from ngfw.effects.state import State
@@ -117,14 +117,14 @@ def decision(ip: str, outcome: Outcome = Outcome.NEW, duration: int = 1800) -> D
         NOW - 0.5,
         "skip" if block is None else "block",
         ip,
-        "source",
-        "High",
-        "spoofable" if block is None else "RULE High",
-        None if block is None else duration,
-        7,
-        "Something",
-        None,
-        (),
+        What(
+            "source",
+            "High",
+            "spoofable" if block is None else "RULE High",
+            None if block is None else duration,
+            7,
+            "Something",
+        ),
         outcome,
         block,
         {"event_type": "alert", "src_ip": ip},

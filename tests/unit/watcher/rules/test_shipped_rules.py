@@ -117,14 +117,14 @@ def test_a_rule_alone_decides_as_expected(case: Case) -> None:
     rule = rule_named(case.rule)
     decisions, _summary = run(EVE / f"{case.recording}.json", [rule])
     first = decisions[0]
-    assert (first.action, first.ip, first.rule) == (case.action, case.ip, case.rule)
-    assert first.target == "source"
+    assert (first.action, first.ip, first.what.rule) == (case.action, case.ip, case.rule)
+    assert first.what.target == "source"
     if case.action == "skip":
-        assert first.reason.startswith(case.reason)
-        assert first.duration is None
+        assert first.what.reason.startswith(case.reason)
+        assert first.what.duration is None
     else:
-        assert first.reason == f"RULE {case.rule}"
-        assert first.duration == DURATIONS[rule.severity]
+        assert first.what.reason == f"RULE {case.rule}"
+        assert first.what.duration == DURATIONS[rule.severity]
     assert {decision.ip for decision in decisions} == {case.ip}
 
 
@@ -134,7 +134,7 @@ def test_any_alert_of_an_address_on_a_list_blocks_it(tmp_path: Path) -> None:
     netset.write_text(f"# bad ones\n{ATTACKER}\n")
     config = replace(CONFIG, intel=Intel(netsets=(Netset("firehol_level1", str(netset)),)))
     decisions, _summary = run(EVE / "secret.json", [rule_named(REPUTATION)], config)
-    assert [(each.action, each.ip, each.reason, each.sources, each.duration) for each in decisions] == [
+    assert [(each.action, each.ip, each.what.reason, each.what.sources, each.what.duration) for each in decisions] == [
         ("block", ATTACKER, "REPUTATION BLOCK (source=firehol)", ("firehol_level1",), 3600)
     ]
 
@@ -149,7 +149,7 @@ def test_among_all_rules_it_gives_the_block_its_name(case: Case) -> None:
     if case.action == "skip":
         assert acted == []
     else:
-        assert (acted[0].rule, acted[0].action, acted[0].ip) == (case.rule, case.action, case.ip)
+        assert (acted[0].what.rule, acted[0].action, acted[0].ip) == (case.rule, case.action, case.ip)
 
 
 @pytest.mark.feature("F7")

@@ -75,7 +75,7 @@ class Setup:
         self.now = to
 
     def told(self) -> list[tuple[str, str, str]]:
-        return [(each.action, each.ip, each.reason) for each in self.ends]
+        return [(each.action, each.ip, each.what.reason) for each in self.ends]
 
 
 @pytest.fixture

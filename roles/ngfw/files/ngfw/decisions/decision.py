@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from ..firewall.address import Network
 from ..firewall.entry import Action, Block
@@ -18,10 +18,6 @@ MAX_MESSAGE = 1024
 _NAMES = {Action.DROP: "block", Action.REJECT: "reject", Action.LOG: "log", Action.RATE_LIMIT: "rate_limit"}
 
 
-What = tuple[str, str, str, Optional[int], Optional[int], Optional[str], Optional[int], tuple[str, ...]]
-"""Target, rule, reason, duration, sid, msg, score and sources, as Decision has them."""
-
-
 class Outcome(str, Enum):
     """What a hit leads to."""
 
@@ -31,34 +27,36 @@ class Outcome(str, Enum):
     SKIPPED = "skipped"
 
 
-class Decision(NamedTuple):
-    """One hit decided, for one action of its rule.
-
-    `time` is the event's own (epoch seconds), `action` as replay prints it, `ip` the network that is blocked or the
-    address that is not, `duration` in seconds (0: permanent) or None for a skip. `offence`: the next block of that
-    network is longer because of this one.
+class What(NamedTuple):
+    """What many decisions have in common: `duration` in seconds (0: permanent) or None for a skip, `score` and
+    `sources` as reputation has them, `sid` and `msg` of the alert's signature.
     """
 
-    time: float
-    action: str
-    ip: str
     target: str
     rule: str
     reason: str
     duration: int | None
     sid: int | None
     msg: str | None
-    score: int | None
-    sources: tuple[str, ...]
+    score: int | None = None
+    sources: tuple[str, ...] = ()
+
+
+class Decision(NamedTuple):
+    """One hit decided, for one action of its rule.
+
+    `time` is the event's own (epoch seconds), `action` as replay prints it, `ip` the network that is blocked or the
+    address that is not. `offence`: the next block of that network is longer because of this one.
+    """
+
+    time: float
+    action: str
+    ip: str
+    what: What
     outcome: Outcome
     block: Block | None
     record: dict[str, Any]
     offence: bool = False
-
-    @property
-    def what(self) -> What:
-        """The fields that many decisions have in common."""
-        return self[3:11]
 
 
 class Lift(NamedTuple):
@@ -86,14 +84,16 @@ def decided(
         hit.time,
         _NAMES[action.action] if block is not None else "skip",
         "" if network is None else str(network),
-        action.side,
-        hit.rule.name,
-        reason,
-        None if block is None else block.duration,
-        sid,
-        message,
-        score,
-        sources,
+        What(
+            action.side,
+            hit.rule.name,
+            reason,
+            None if block is None else block.duration,
+            sid,
+            message,
+            score,
+            sources,
+        ),
         outcome,
         block,
         hit.record,
@@ -112,8 +112,8 @@ def noted(hit: Hit, address: Network | None) -> Decision:
     """A hit of a rule without actions: nothing but a line about its alert."""
     sid, message = signature(hit.record)
     ip, reason = "" if address is None else str(address), f"RULE {hit.rule.name}"
-    what = ("source", hit.rule.name, reason, None, sid, message, None, ())
-    return Decision(hit.time, "skip", ip, *what, Outcome.SKIPPED, None, hit.record)
+    what = What("source", hit.rule.name, reason, None, sid, message)
+    return Decision(hit.time, "skip", ip, what, Outcome.SKIPPED, None, hit.record)
 
 
 def counted(hit: Hit, action: RuleAction, network: Network, reason: str, again: Block | None) -> Decision:

@@ -82,6 +82,7 @@ class Pipeline:
         self._engine = Engine(rules, network_of=self._network_of)
         self._window = rules.longest_window
         self._counted = _counted_types(rules)
+        self._counting = _counting(rules)
         glances = self._engine.glances()
         self._sieve = eve.Sieve(glances)
         self._sieve_of_counted = eve.Sieve({kind: look for kind, look in glances.items() if kind in self._counted})
@@ -258,8 +259,8 @@ class Pipeline:
                         established = self._is_established(hit, resolution)
                         decision = self._limited(decision, hit, action, established, moment)
                     block = decision.block
-                    if now is not None and block is not None and _only_count(hit, action):
-                        self._met[key] = (block.network, decision.reason)
+                    if now is not None and block is not None and id(action) in self._counting:
+                        self._met[key] = (block.network, decision.what.reason)
                 self._file(decision, batch, moment)
                 first = first or decision
             if not hit.rule.actions:
@@ -275,7 +276,7 @@ class Pipeline:
     def _met_again(self, key: _Key, met: tuple[Network, str], hit: Hit, action: RuleAction) -> Decision:
         """The action's further hits on an offender, in one moment, only count; hardly ever one tells anything new."""
         known = self._counted_again.get(key)
-        if known is None or signature(hit.record) != (known.sid, known.msg):
+        if known is None or signature(hit.record) != (known.what.sid, known.what.msg):
             known = self._counted_again[key] = counted(hit, action, *met, None)
         return known
 
@@ -300,13 +301,13 @@ class Pipeline:
             batch.decisions.append(decision)
 
     def _skip(self, decision: Decision, batch: Batch) -> None:
-        word = decision.reason.partition(":")[0]
+        word = decision.what.reason.partition(":")[0]
         self.metrics.skips[word] += 1
         if word == "whitelist":
             self.metrics.whitelist_skip += 1
         # How old a stale event is differs from line to line; the rest of a reason is what makes it another one.
-        reason = word if word == "stale" else decision.reason
-        if self._repeats.is_new((decision.ip, decision.rule, reason), decision.time):
+        reason = word if word == "stale" else decision.what.reason
+        if self._repeats.is_new((decision.ip, decision.what.rule, reason), decision.time):
             batch.decisions.append(decision)
 
     def _count(self, seen: Counter[str]) -> None:
@@ -341,12 +342,13 @@ class _Repeats:
         return True
 
 
-def _only_count(hit: Hit, action: RuleAction) -> bool:
-    """Whether further hits on what the action has blocked, in the same moment, only count.
+def _counting(rules: RuleSet) -> frozenset[int]:
+    """The id() of each action whose further hits on what it has blocked, in the same moment, only count.
 
     Where reputation has a say, the reason of each is that of the entry in force, which can change.
     """
-    return hit.rule.intel == "skip" and action.target == "offender"
+    asking_nobody = (rule for rule in rules if rule.intel == "skip")
+    return frozenset(id(action) for rule in asking_nobody for action in rule.actions if action.target == "offender")
 
 
 def _terms(config: Config) -> Terms:

@@ -45,7 +45,12 @@ class Surge:
 
     def active(self, now: float) -> bool:
         """Whether the mode is on at this moment, whatever happened or did not happen since."""
-        self._forget(now)
+        counts = self._counts
+        if counts and now < counts[-1][0] - self._window:
+            counts.clear()  # the clock was set back: those times say nothing any more
+            self._total = 0
+        while counts and counts[0][0] + self._window <= now:
+            self._total -= counts.popleft()[1]
         self._on = self._total >= self._enough or (self._on and self._total * 2 >= self._enough)
         return self._on
 
@@ -59,14 +64,6 @@ class Surge:
             if rest * 2 < self._enough:
                 return max(0.0, second + self._window - now)
         return 0.0
-
-    def _forget(self, now: float) -> None:
-        counts = self._counts
-        if counts and now < counts[-1][0] - self._window:
-            counts.clear()  # the clock was set back: those times say nothing any more
-            self._total = 0
-        while counts and counts[0][0] + self._window <= now:
-            self._total -= counts.popleft()[1]
 
 
 class Surges:

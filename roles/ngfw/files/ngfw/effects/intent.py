@@ -2,8 +2,9 @@
 """What a batch is going to do, as it is announced before it has any effect.
 
 Format: a line of JSON for each batch, {version, written_at, settled, positions, marks, done, lookups, alerts, kinds,
-items}. An item is [ip, ts, of_record, the number of its kind], and a kind what many items have in common: [the block
-without its network, offence, the rest of what is told]. A last line that was cut off is of a batch that had no effect.
+items}. An item is [ip, ts, of_record's fields, the number of its kind], and a kind what many items have in common: [the
+block without its network, offence, the rest of what is told]. A last line that was cut off is of a batch that had no
+effect.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
+from ..decisions.decision import What
 from ..firewall.address import parse_network
 from ..firewall.entry import Action, Block, Direction
 from .journal import Mark
@@ -21,7 +23,7 @@ from .wording import Told
 
 VERSION = 1
 
-_json = json.JSONEncoder(separators=(",", ":")).encode
+_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 Lookup = tuple[str, str, str]
 """An answer that a decision hangs on: address, key and text of its case."""
@@ -61,7 +63,7 @@ class Intent:
         items = []
         for block, told, offence in self.items:
             kind = (None if block is None else block[1:], offence, told[3:])
-            items.append((*told[:3], kinds.setdefault(kind, len(kinds))))
+            items.append((*told[:2], *told.of_record, kinds.setdefault(kind, len(kinds))))
         fields = {
             "version": VERSION,
             "written_at": self.written_at,
@@ -147,7 +149,7 @@ def _intent(fields: dict[str, Any]) -> Intent:
     return Intent(
         positions=_positions(fields),
         alerts=str(fields["alerts"]),
-        items=[_item(item[:3], *fields["kinds"][item[3]]) for item in fields["items"]],
+        items=[_item(item, *fields["kinds"][item[-1]]) for item in fields["items"]],
         marks={name: None if mark is None else Mark(*map(int, mark)) for name, mark in fields["marks"].items()},
         written_at=float(fields["written_at"]),
         settled=bool(fields["settled"]),
@@ -157,8 +159,10 @@ def _intent(fields: dict[str, Any]) -> Intent:
 
 
 def _item(own: list[Any], block: list[Any] | None, offence: object, common: list[Any]) -> Item:
-    told = Told(*own, *common)
-    told = told._replace(of_record=tuple(told.of_record), sources=tuple(told.sources))
+    ip, ts, *of_record, _kind = own
+    told = Told(ip, ts, tuple(of_record), *common)
+    what = What(*told.what)
+    told = told._replace(what=what._replace(sources=tuple(what.sources)))
     return Item(None if block is None else block_of([told.ip, *block]), told, bool(offence))
 
 

@@ -298,6 +298,9 @@ class Transaction:
         """Make the announced text say what the kernel did, where that differs; announced anew, so it stays certain."""
         now = self._clock()
         lifted = self._lifted(accepted.made())
+        if not (accepted.reasons or lifted or batch.repeats):  # as nearly always
+            self._count([decision for decision in batch.decisions if decision.block is not None], now)
+            return intent
         items: list[Item] = []
         enforced: list[Decision] = []
         failed: list[str] = []
@@ -310,7 +313,7 @@ class Transaction:
                     enforced.append(decision)
                 else:
                     self._metrics.actions[decision.action, "failed"] += 1
-                    failed.append(f"{decision.ip} was not blocked ({decision.rule}): {refusal}")
+                    failed.append(f"{decision.ip} was not blocked ({decision.what.rule}): {refusal}")
                     item = Item(None, item.told.refused(refusal))
             items.append(item)
         if batch.repeats:
@@ -338,13 +341,14 @@ class Transaction:
                 self._count([again], now)
         return items
 
-    def _count(self, enforced: Iterable[Decision], now: float) -> None:
+    def _count(self, enforced: list[Decision], now: float) -> None:
         """Count what was put in force."""
-        metrics, result = self._metrics, "dry_run" if self._dry_run else "success"
+        result = "dry_run" if self._dry_run else "success"
+        self._metrics.actions.update([(decision.action, result) for decision in enforced])
+        observe = self._metrics.reaction.observe
         for decision in enforced:
-            metrics.actions[decision.action, result] += 1
             if decision.outcome is Outcome.NEW:
-                metrics.reaction.observe(max(0.0, now - decision.time))
+                observe(max(0.0, now - decision.time))
 
 
 def _end(block: Block, lifted: dict[Key, Told]) -> list[Item]:

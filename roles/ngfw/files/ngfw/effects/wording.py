@@ -31,8 +31,8 @@ class Told(NamedTuple):
     """What blocks.log and alerts.json tell of one decision, or of the end of a block.
 
     `ts` is the event's own time, `at` when it was decided, `expires_at` the block's end (epoch seconds). `of_record`
-    has the event's `event_type`, `src_ip`, `src_port`, `dest_ip`, `dest_port` and `proto`. `cut_off`: it is about an
-    action that stops packets, so blocks.log tells of it too. The others are the fields of alerts.json.
+    has the event's `event_type`, `src_ip`, `src_port`, `dest_ip`, `dest_port` and `proto`, `what` is as Decision has
+    it. `cut_off`: it is about an action that stops packets, so blocks.log tells of it too.
     """
 
     ip: str
@@ -40,26 +40,15 @@ class Told(NamedTuple):
     of_record: tuple[object, ...]
     at: float
     action: str
-    target: str
-    rule: str
-    reason: str
-    duration: int | None
-    sid: int | None
-    msg: str | None
-    score: int | None
-    sources: tuple[str, ...]
+    what: What
     expires_at: float | None
     dry_run: bool
     cut_off: bool
 
-    @property
-    def what(self) -> What:
-        """The fields that many lines have in common, as Decision has them."""
-        return self[5:13]
-
     def refused(self, reason: str) -> Told:
         """The same decision after the kernel did not take it: no block, and the reason why."""
-        return self._replace(action="skip", reason=reason, duration=None, expires_at=None, cut_off=False)
+        what = self.what._replace(reason=reason, duration=None)
+        return self._replace(action="skip", what=what, expires_at=None, cut_off=False)
 
 
 def told_of(decision: Decision, *, now: float, dry_run: bool) -> Told:
@@ -74,7 +63,7 @@ def told_of(decision: Decision, *, now: float, dry_run: bool) -> Told:
         of_record,
         now,
         "extend" if decision.outcome is Outcome.EXTENDED else decision.action,
-        *decision.what,
+        decision.what,
         now + block.duration if block is not None and block.duration else None,
         dry_run,
         block is not None and block.action.stops_packets and not dry_run,
@@ -85,9 +74,9 @@ def told_of_end(action: str, entry: Entry, *, now: float, reason: str | None = N
     """What is told of the end of a block: `action` is `expire` or `unblock`."""
     block = entry.block
     why = block.reason if reason is None else reason
-    what = (block.direction.value, block.rule_name, why, block.duration, None, None, None, ())
+    what = What(block.direction.value, block.rule_name, why, block.duration, None, None)
     cut_off = block.action.stops_packets and not dry_run
-    return Told(str(block.network), now, _NO_RECORD, now, action, *what, entry.expires_at, dry_run, cut_off)
+    return Told(str(block.network), now, _NO_RECORD, now, action, what, entry.expires_at, dry_run, cut_off)
 
 
 def quoted(text: str) -> str:
@@ -146,10 +135,9 @@ def block_line(told: Told) -> str:
 
 @lru_cache(maxsize=1024)
 def _tail(what: What) -> str:
-    _target, _rule, reason, _duration, sid, msg, score, _sources = what
     return (
-        f"(REPUTATION SCORE: {'-' if score is None else score}) [{quoted(reason)}] "
-        f'SID={"-" if sid is None else sid} MSG="{quoted(msg or "")}"\n'
+        f"(REPUTATION SCORE: {'-' if what.score is None else what.score}) [{quoted(what.reason)}] "
+        f'SID={"-" if what.sid is None else what.sid} MSG="{quoted(what.msg or "")}"\n'
     )
 
 

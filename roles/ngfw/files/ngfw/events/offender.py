@@ -45,14 +45,13 @@ def resolve(record: Mapping[str, Any], inside: NetworkSet, trusted_proxies: Netw
 
     `inside` is the home net together with the host's own addresses. Never raises, whatever the record holds.
     """
-    source, destination = _host(record.get("src_ip")), _host(record.get("dest_ip"))
     alert = _object(record, "alert")
     address = _initiator(record, alert)
     proxied = False
     if address is not None and "xff" in alert and trusted_proxies.covering(address) is not None:
         address = _client(alert["xff"], trusted_proxies)
         proxied = True
-    if address is None or address in _UNSPECIFIED or (address == source == destination):
+    if address is None or address in _UNSPECIFIED or _wrote_to_itself(record, address):
         return _NOBODY
     return Resolution(address, inside.covering(address) is not None, proxied)
 
@@ -100,9 +99,10 @@ def engine_event(record: Mapping[str, Any]) -> bool:
 
 
 def _initiator(record: Mapping[str, Any], alert: Mapping[str, Any]) -> Network | None:
-    named = _object(alert, "source")
-    if "ip" in named:
-        return _host(named["ip"])
+    if "source" in alert:
+        named = _object(alert, "source")
+        if "ip" in named:
+            return _host(named["ip"])
     flow = _object(record, "flow")
     if "src_ip" in flow:
         return _host(flow["src_ip"])
@@ -110,6 +110,10 @@ def _initiator(record: Mapping[str, Any], alert: Mapping[str, Any]) -> Network |
     if direction == "to_client" or (direction != "to_server" and _is_answer(record)):
         return _host(record.get("dest_ip"))
     return _host(record.get("src_ip"))
+
+
+def _wrote_to_itself(record: Mapping[str, Any], address: Network) -> bool:
+    return _host(record.get("dest_ip")) == address and _host(record.get("src_ip")) == address
 
 
 def _is_answer(record: Mapping[str, Any]) -> bool:

@@ -31,8 +31,8 @@ class Expiries:
 
     def __init__(self) -> None:
         self._entries: dict[Key, Entry] = {}
-        self._heap: list[tuple[float, int, Key]] = []
-        self._serial = 0
+        self._ends: list[float] = []  # a heap
+        self._by_end: dict[float, list[Key]] = {}  # at each of the ends; who has another by now does not count
 
     def add(self, entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:
         """Note the present end of these entries, of unknown ones the watcher's own; returns the earlier and the later
@@ -47,9 +47,14 @@ class Expiries:
             elif entry.origin is not Origin.WATCHER:
                 continue
             self._entries[key] = entry
-            if entry.expires_at is not None:
-                self._serial += 1
-                heapq.heappush(self._heap, (entry.expires_at, self._serial, key))
+            end = entry.expires_at
+            if end is None:
+                continue
+            keys = self._by_end.get(end)
+            if keys is None:
+                heapq.heappush(self._ends, end)
+                keys = self._by_end[end] = []
+            keys.append(key)
         return replaced
 
     def get(self, block: Block) -> Entry | None:
@@ -69,22 +74,27 @@ class Expiries:
 
     def next(self) -> float | None:
         """When the next entry ends (epoch seconds), None if none does."""
-        while self._heap:
-            expires_at, _serial, key = self._heap[0]
-            entry = self._entries.get(key)
-            if entry is not None and entry.expires_at == expires_at:
-                return expires_at
-            heapq.heappop(self._heap)
+        while self._ends:
+            end = self._ends[0]
+            keys = self._by_end[end]
+            while keys and not self._ends_at(keys[-1], end):
+                keys.pop()
+            if keys:
+                return end
+            del self._by_end[heapq.heappop(self._ends)]
         return None
 
     def ended(self, now: float) -> list[Entry]:
         """Take out the entries that ended by `now`."""
         found: list[Entry] = []
-        while True:
-            moment = self.next()
-            if moment is None or moment > now:
-                return found
-            found.append(self._entries.pop(heapq.heappop(self._heap)[2]))
+        while self._ends and self._ends[0] <= now:
+            end = heapq.heappop(self._ends)
+            found += [self._entries.pop(key) for key in self._by_end.pop(end) if self._ends_at(key, end)]
+        return found
+
+    def _ends_at(self, key: Key, end: float) -> bool:
+        entry = self._entries.get(key)
+        return entry is not None and entry.expires_at == end
 
     def compare(self, present: Iterable[Entry]) -> list[Entry]:
         """Follow what the kernel holds; takes out, and returns, what it does not hold any more."""
