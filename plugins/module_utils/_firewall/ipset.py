@@ -136,13 +136,12 @@ class IpSets:
         names = attribute(_SETNAME, first.encode() + b"\0") + attribute(_TYPENAME, second.encode() + b"\0")
         self._execute(_SWAP, names, f"swap the sets {first} and {second}")
 
-    def add(self, name: str, entries: Iterable[tuple[Network, int, str]]) -> list[Rejected]:
+    def add(self, name: str, entries: Sequence[tuple[Network, int, str]]) -> list[Rejected]:
         """Add entries (network, time-out in seconds, comment), or give those that are there a new time-out and comment.
 
         Returns the entries that the kernel refused; all others are in.
         """
-        wanted = list(entries)
-        return self._each(_ADD, name, [network for network, _timeout, _comment in wanted], list(_encoded(wanted)))
+        return self._each(_ADD, name, [network for network, _timeout, _comment in entries], _encoded(entries))
 
     def add_absent(self, name: str, entries: Iterable[tuple[Network, int, str]]) -> list[bool]:
         """Add those entries that are not there; for each whether it was added, which a full set does not."""
@@ -271,15 +270,17 @@ def _address(network: Network) -> bytes:
     return (_IPV4_HEAD if len(packed) == 4 else _IPV6_HEAD) + packed + _CIDRS[prefix]
 
 
-def _encoded(entries: Iterable[tuple[Network, int, str]]) -> Iterator[bytes]:
+def _encoded(entries: Iterable[tuple[Network, int, str]]) -> list[bytes]:
     tails: dict[tuple[int, str], bytes] = {}
+    found = []
     for network, timeout, comment in entries:
         tail = tails.get((timeout, comment))
         if tail is None:
             tail = _TIMEOUT_HEAD + _U32.pack(timeout)
             tail += attribute(_COMMENT, comment.encode() + b"\0") if comment else b""
             tails[timeout, comment] = tail
-        yield _address(network) + tail
+        found.append(_address(network) + tail)
+    return found
 
 
 def _failed_line(error: NetlinkError) -> int:

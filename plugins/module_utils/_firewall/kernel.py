@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from typing import Callable
 
-from .address import IPV4, Key, Network
+from .address import Key, Network
 from .entry import Block, decode_comment
 from .errors import InvalidInput, KernelError, SetMissing
 from .ipset import IpSets, Rejected, SetEntry
@@ -107,15 +107,10 @@ class Kernel:
 
     def read_for(self, state: State, blocks: Iterable[Block]) -> None:
         """Read the sets that may hold entries of the same action, direction and family as these blocks."""
-        kinds = {(block.action, block.direction, len(block.network.packed)) for block in blocks}
-        self.read(
-            state,
-            (
-                spec.name
-                for spec in state.sets.values()
-                if spec.role is Role.BLOCK and (spec.action, spec.direction, 4 if spec.family == IPV4 else 16) in kinds
-            ),
-        )
+        unread = [s for s in state.sets.values() if s.role is Role.BLOCK and s.name not in state.entries]
+        if unread:
+            kinds = {(block.action, block.direction, block.network.family) for block in blocks}
+            self.read(state, [spec.name for spec in unread if (spec.action, spec.direction, spec.family) in kinds])
 
     def refuse_used(self, state: State, unwanted: Sequence[SetSpec]) -> None:
         """Raise KernelError, before anything is changed, if rules that are not ours use a set that is to be destroyed.
@@ -271,7 +266,8 @@ def _end(entry: SetEntry, now: float) -> float | None:
     return float(exact) if abs(exact - (now + entry.timeout)) < 2 else now + entry.timeout
 
 
-def _timed(entries: Entries, now: float) -> Iterator[tuple[Network, int, str]]:
-    for network, held in entries.items():
-        timeout = 0 if held.expires_at is None else max(1, round(held.expires_at - now))
-        yield network, timeout, held.comment
+def _timed(entries: Entries, now: float) -> list[tuple[Network, int, str]]:
+    return [
+        (network, 0 if held.expires_at is None else max(1, round(held.expires_at - now)), held.comment)
+        for network, held in entries.items()
+    ]

@@ -20,6 +20,7 @@ REQUEST, ACK, EXCL, DUMP = 0x1, 0x4, 0x200, 0x300
 NESTED, NETWORK_ORDER = 0x8000, 0x4000
 _TYPE_MASK = 0x3FFF
 _RECEIVE_BYTES = 1 << 17
+_PATIENCE = struct.pack("@ll", 30, 0)  # a timeval: seconds, microseconds
 _AT_ONCE = 64  # as many answers as the socket surely has room for
 
 NETFILTER = 12  # NETLINK_NETFILTER
@@ -59,7 +60,9 @@ class Netlink:
     def __init__(self, protocol: int) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        self._socket.settimeout(30.0)
+        # The kernel's own time-outs: with Python's there is a poll before each call.
+        for direction in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, direction, _PATIENCE)
         self._sequence = 0
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ngfw.commands import SHIPPED_RULES
 from ngfw.decisions.decision import Decision
+from ngfw.events.eve import parse_time
 from ngfw.events.tail import Chunk
 from ngfw.firewall.address import NetworkSet, parse_host, parse_network
 from ngfw.replay import MAX_LINE, Summary, chunks, replay, summary_lines, to_json, to_text
@@ -217,8 +218,12 @@ def test_the_corpus_leads_to_no_wrong_block(rules: str) -> None:
     if not files:
         pytest.skip(f"no recorded Suricata output in {_DATA}")
     decisions: list[Decision] = []
+    records: dict[tuple[object, ...], dict[str, Any]] = {}
     chosen = load_rules([SHIPPED_RULES]) if rules == "shipped" else parse_rules(ANY, "any.yml")
     for path in files:
+        for record in map(json.loads, path.read_text().splitlines()):
+            if record["event_type"] == "alert":
+                records[parse_time(record["timestamp"]), record["alert"]["signature_id"], record.get("src_ip")] = record
         replay([path], Config.default(), chosen, on_decision=decisions.append, report=lambda text: None)
     counts = Counter(decision.action for decision in decisions)
     assert counts["block"] >= (4 if rules == "shipped" else 20)
@@ -229,8 +234,9 @@ def test_the_corpus_leads_to_no_wrong_block(rules: str) -> None:
         assert decision.block is not None
         address = decision.block.network
         assert inside.covering(address) is None
-        alert_ = decision.record["alert"]
-        initiator = decision.record.get("flow", {}).get("src_ip", decision.record["src_ip"])
+        record = records[decision.time, decision.what.sid, decision.of_record[1]]
+        alert_ = record["alert"]
+        initiator = record.get("flow", {}).get("src_ip", record["src_ip"])
         named = alert_.get("source", {}).get("ip")
         assert address.contains(parse_host(named or initiator))
         assert not 2200000 <= alert_["signature_id"] < 2300000 or alert_["gid"] != 1

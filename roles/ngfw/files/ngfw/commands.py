@@ -6,7 +6,6 @@ What only some commands need is imported by these alone: the watcher must be up 
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
 import time
@@ -60,8 +59,6 @@ def watch(arguments: Namespace) -> int:
         config = load_config(path)
         return config, _rules([Path(config.rules_directory)], config)
 
-    # A batch makes tens of thousands of objects that die without the collector: let it look for circles less often.
-    gc.set_threshold(50_000, 20, 100)
     try:
         Service(load, dry_run=arguments.dry_run).run()
     except StateForbidden as error:

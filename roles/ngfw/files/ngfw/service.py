@@ -45,8 +45,8 @@ from .settings.yamlfile import ConfigError
 STATUS_FILE = "status.json"
 
 _STATUS_SECONDS = 1.0
-_GARBAGE = 50_000
-"""Objects that may come before cycles among them are looked for: there are hardly any, and to look slows a burst."""
+_GARBAGE = 500_000
+"""Objects that may come before cycles among them are looked for: no line leaves any, and to look slows a burst."""
 
 _MOMENT_SECONDS = 0.5
 """So long, in a flood, the journals may lag behind the kernel, and all else waits."""

@@ -574,7 +574,7 @@ def test_confirm_blocks_at_once_and_the_answer_decides(source: str) -> None:
     assert (longer.outcome, longer.what.duration, longer.ip) == (Outcome.EXTENDED, 1800, first.ip)
     assert (longer.what.reason, longer.what.score) == ("REPUTATION BLOCK (source=abuseipdb,score=95)", 95)
     assert (longer.time, longer.what.sid, longer.what.msg) == (first.time, 7, "Something")
-    assert longer.record["src_ip"] == source
+    assert longer.of_record[1] == source
     assert longer.offence
     clean, lifts = setup.answer(CLEAN)
     assert clean.decisions == []

@@ -303,6 +303,8 @@ def test_hostile_alerts_are_no_crash() -> None:
     long = judge(event=record(alert={"signature": "x" * 1_000_000}))
     assert long.what.msg is not None
     assert len(long.what.msg) == MAX_MESSAGE
+    values = {"src_port": float("nan"), "proto": ["x"], "dest_port": 10**40, "dest_ip": {}}
+    assert judge(event=record(**values)).of_record == ("alert", "203.0.113.7", None, None, 10**40, None)
     for value in (None, 5, [], "nonsense", "203.0.113.0/24"):
         decision = judge(event=record(src_ip=value), action=RuleAction(Action.DROP, "source", 60))
         assert decision.what.reason == "outbound: NO ADDRESS"

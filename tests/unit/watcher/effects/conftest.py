@@ -19,17 +19,10 @@ def decision(**changes: Any) -> Decision:
         "ip": "203.0.113.7",
         "outcome": Outcome.NEW,
         "block": block,
-        "record": {
-            "event_type": "alert",
-            "src_ip": "203.0.113.7",
-            "src_port": 40000,
-            "dest_ip": "192.0.2.1",
-            "dest_port": 22,
-            "proto": "TCP",
-        },
+        "of_record": ("alert", "203.0.113.7", 40000, "192.0.2.1", 22, "TCP"),
     }
     values.update({name: changes.pop(name) for name in values if name in changes})
-    return Decision(what=what._replace(**changes), **values)
+    return Decision(host=values["ip"], what=what._replace(**changes), **values)
 
 
 def end(ip: str, reason: str = "by hand") -> Told:

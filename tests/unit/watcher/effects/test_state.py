@@ -66,6 +66,26 @@ def test_further_batches_are_added_to_pending(state: State) -> None:
         assert state.positions() == {"b": 2}
 
 
+@pytest.mark.feature("A2")
+@pytest.mark.parametrize("committed", [False, True], ids=["at the start", "after a batch"])
+def test_a_batch_whose_announcement_was_cut_off_is_none(state: State, said: list[str], committed: bool) -> None:
+    """However far it came, in the file that is made beforehand, too."""
+    state.move({"a": 1})
+    if committed:
+        state.announce([INTENT])
+        state.commit()
+    path, data = state.directory / PENDING, INTENT.encode()
+    blank = path.read_bytes() if committed else b""
+    assert blank.isspace() is committed
+    for size in range(len(data)):
+        path.write_bytes(data[:size] + blank[size:])
+        assert state.pending() is None
+    assert state.positions() == (INTENT.positions if committed else {"a": 1})
+    path.write_bytes(data + blank[len(data) :])
+    assert state.pending() == INTENT
+    assert said == []
+
+
 @pytest.mark.feature("A2", "D6")
 @pytest.mark.parametrize("room", [0, 1, 100])
 def test_what_could_not_be_added_leaves_the_rest_as_it_is(
@@ -88,13 +108,21 @@ def test_what_could_not_be_added_leaves_the_rest_as_it_is(
     assert (state.directory / PENDING).read_bytes() == INTENT.encode()
     state.announce([other], anew=False)
     assert state.pending() == merged([INTENT, other])
+    state.commit()
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space"):
+        state.announce([INTENT])
+    monkeypatch.undo()
+    assert state.pending() is None
+    assert state.positions() == {"b": 2}
+    state.announce([INTENT])
+    assert state.pending() == INTENT
 
 
 @pytest.mark.feature("D6")
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
         b"\x00" * 100,
         b"[]",
         b"null",
@@ -103,13 +131,14 @@ def test_what_could_not_be_added_leaves_the_rest_as_it_is(
         b'{"version": 1, "positions": []}',
         b'{"version": 1, "positi',
         b"[" * 100_000,
-        INTENT.encode().replace(b"2001:db8::/64", b"nonsense"),
-        INTENT.encode().replace(b"rate_limit", b"nonsense"),
+        INTENT.encode()[:-1].replace(b"2001:db8::/64", b"nonsense"),
+        INTENT.encode()[:-1].replace(b"rate_limit", b"nonsense"),
         INTENT.encode()[:-3],
     ],
 )
 def test_a_damaged_file_is_put_aside(state: State, tmp_path: Path, said: list[str], content: bytes) -> None:
     path = tmp_path / "state" / PENDING
+    content += b"\n"
     path.write_bytes(content)
     assert state.pending() is None
     assert not path.exists()

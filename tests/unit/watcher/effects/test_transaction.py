@@ -117,6 +117,7 @@ def decision(ip: str, outcome: Outcome = Outcome.NEW, duration: int = 1800) -> D
         NOW - 0.5,
         "skip" if block is None else "block",
         ip,
+        ip,
         What(
             "source",
             "High",
@@ -125,9 +126,9 @@ def decision(ip: str, outcome: Outcome = Outcome.NEW, duration: int = 1800) -> D
             7,
             "Something",
         ),
+        ("alert", ip, None, None, None, None),
         outcome,
         block,
-        {"event_type": "alert", "src_ip": ip},
     )
 
 
@@ -144,7 +145,7 @@ def test_the_four_steps_in_their_order(setup: Setup) -> None:
 
     def after(step: str) -> None:
         seen[step] = (
-            (setup.directory / "state" / "pending").exists(),
+            setup.state.pending() is not None,
             A in setup.kernel.held,
             bool(setup.lines(BLOCKS_LOG)),
             setup.state.positions() == {"mark": 1},

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import calendar
+import gc
 import json
 import time
 from contextlib import suppress
@@ -160,6 +161,19 @@ def told(found: Event | LineError) -> tuple[object, ...]:
 
 def decoded(lines: list[bytes]) -> list[tuple[object, ...]]:
     return [told(found) for found in each(eve.decode, lines)]
+
+
+@pytest.mark.feature("A4")
+@pytest.mark.parametrize("bad", [b'{"event_type":"alert"', b"no object", b'{"a":"\xff"}', b"[" * 100_000, b'{"a":1}'])
+def test_a_bad_line_is_not_kept_in_memory(bad: bytes) -> None:
+    """An error that holds its traceback is a cycle, with the line in it, until somebody looks for cycles."""
+    gc.collect()
+    gc.disable()
+    try:
+        assert all(isinstance(found, LineError) for found in eve.decode_all([bad] * 3))
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 # What lines can do to their neighbours when all of them are parsed as one array.

@@ -15,6 +15,11 @@ from ..rules.model import RuleAction
 MAX_MESSAGE = 1024
 """Characters of a signature's message that a decision keeps; Suricata itself allows 1.7 MB lines."""
 
+_OF_RECORD = ("event_type", "src_ip", "src_port", "dest_ip", "dest_port", "proto")
+NO_RECORD = (None,) * len(_OF_RECORD)
+"""Decision.of_record of what no event tells."""
+
+_SCALARS = frozenset((str, int, bool, type(None)))
 _NAMES = {Action.DROP: "block", Action.REJECT: "reject", Action.LOG: "log", Action.RATE_LIMIT: "rate_limit"}
 
 
@@ -46,16 +51,19 @@ class Decision(NamedTuple):
     """One hit decided, for one action of its rule.
 
     `time` is the event's own (epoch seconds), `action` as replay prints it, `ip` the network that is blocked or the
-    address that is not. `offence`: the next block of that network is longer because of this one.
+    address that is not, `host` the offender itself where that is a network around it. `of_record` has the event's
+    `event_type`, `src_ip`, `src_port`, `dest_ip`, `dest_port` and `proto`. `offence`: the next block of that network
+    is longer because of this one.
     """
 
     time: float
     action: str
     ip: str
+    host: str
     what: What
+    of_record: tuple[object, ...]
     outcome: Outcome
     block: Block | None
-    record: dict[str, Any]
     offence: bool = False
 
 
@@ -78,12 +86,14 @@ def decided(
     offence: bool = False,
 ) -> Decision:
     """The decision on one action of a hit; `judgement` is what reputation had to say, if it was asked."""
-    sid, message = signature(hit.record)
+    record, ip = hit.record, "" if network is None else str(network)
+    sid, message = signature(record)
     score, sources = (None, ()) if judgement is None else (judgement.score, judgement.sources)
     return Decision(
         hit.time,
         _NAMES[action.action] if block is not None else "skip",
-        "" if network is None else str(network),
+        ip,
+        record.get("offender", ip) if "/" in ip else ip,
         What(
             action.side,
             hit.rule.name,
@@ -94,9 +104,9 @@ def decided(
             score,
             sources,
         ),
+        _of_record(record),
         outcome,
         block,
-        hit.record,
         offence,
     )
 
@@ -113,7 +123,7 @@ def noted(hit: Hit, address: Network | None) -> Decision:
     sid, message = signature(hit.record)
     ip, reason = "" if address is None else str(address), f"RULE {hit.rule.name}"
     what = What("source", hit.rule.name, reason, None, sid, message)
-    return Decision(hit.time, "skip", ip, what, Outcome.SKIPPED, None, hit.record)
+    return Decision(hit.time, "skip", ip, ip, what, _of_record(hit.record), Outcome.SKIPPED, None)
 
 
 def counted(hit: Hit, action: RuleAction, network: Network, reason: str, again: Block | None) -> Decision:
@@ -131,3 +141,10 @@ def signature(record: dict[str, Any]) -> tuple[int | None, str | None]:
         sid if isinstance(sid, int) and not isinstance(sid, bool) else None,
         message[:MAX_MESSAGE] if isinstance(message, str) else None,
     )
+
+
+def _of_record(record: dict[str, Any]) -> tuple[object, ...]:
+    found = tuple(map(record.get, _OF_RECORD))
+    if _SCALARS.issuperset(map(type, found)):
+        return found
+    return tuple(value if type(value) in _SCALARS else None for value in found)

@@ -6,7 +6,6 @@ The service drives it with what has just been written, the replay with recorded 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Optional
 
@@ -122,7 +121,7 @@ class Pipeline:
             self._wide.clear()
             self._met.clear()
             self._counted_again.clear()
-        seen: Counter[str] = Counter()
+        seen: dict[str, int] = {}
         needed = self._engine.types
         for chunk in chunks:
             if chunk.discarded:
@@ -133,13 +132,14 @@ class Pipeline:
             else:
                 lines, others = self._sieve.sift(chunk.data)
                 for kind, count in others.items():
-                    seen[kind.decode("utf-8", "replace")] += count
+                    name = kind.decode("utf-8", "replace")
+                    seen[name] = seen.get(name, 0) + count
                 events = eve.decode_all(lines)
             for event in events:
                 if isinstance(event, LineError):
                     self._invalid(event.kind, event.text, chunk.path)
                     continue
-                seen[event.type] += 1
+                seen[event.type] = seen.get(event.type, 0) + 1
                 if event.type not in needed:
                     continue
                 try:
@@ -310,7 +310,7 @@ class Pipeline:
         if self._repeats.is_new((decision.ip, decision.what.rule, reason), decision.time):
             batch.decisions.append(decision)
 
-    def _count(self, seen: Counter[str]) -> None:
+    def _count(self, seen: dict[str, int]) -> None:
         events = self.metrics.events
         for name, count in seen.items():
             events[name if name in events or len(events) < _MANY_TYPES else "other"] += count

@@ -96,13 +96,16 @@ def merged(intents: Sequence[Intent]) -> Intent:
     )
 
 
-def decode(data: bytes) -> Intent:
-    """The batches in a file, as one. Raises ValueError, KeyError or TypeError for anything that is not encode()'s."""
-    return merged([_intent(_object(line)) for line in _lines(data)])
+def decode(data: bytes) -> Intent | None:
+    """The batches in a file, as one; None if it holds no whole one. Raises ValueError, KeyError or TypeError for
+    anything that is not encode()'s.
+    """
+    intents = [_intent(_object(line)) for line in _lines(data)]
+    return merged(intents) if intents else None
 
 
 def decode_positions(data: bytes) -> dict[str, Any]:
-    """Where reading goes on after the last batch in a file; raises as decode() does."""
+    """Where reading goes on after the last batch in a file; raises as decode() does, IndexError if there is none."""
     return _positions(_object(_lines(data)[-1]))
 
 
@@ -138,11 +141,8 @@ def block_of(fields: list[Any]) -> Block:
 
 
 def _lines(data: bytes) -> list[bytes]:
-    """The whole lines of a file; there is at least one."""
-    lines = data.split(b"\n")[:-1]
-    if not lines:
-        raise ValueError("it was cut off")
-    return lines
+    """The whole lines of a file."""
+    return data.split(b"\n")[:-1]
 
 
 def _intent(fields: dict[str, Any]) -> Intent:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the watcher keeps between two runs: how far it has read, and the batch it is working on.
 
-A batch is announced in `pending` before it has any effect; when all effects are there, `pending` becomes `cursor`.
-Both are replaced by rename, so a reader finds the old or the new one, never a part; `pending` can grow by further
-batches, of which one that was cut off counts as not announced. Their format is intent.py's; of a cursor only
-`positions` and `lookups` matter.
+A batch is announced in `pending` before it has any effect; when all effects are there, `pending` becomes `cursor` by
+rename, and a blank one takes its place. `pending` can grow by further batches; one that was cut off counts as not
+announced, and another text for what was announced replaces it by rename, so a reader finds the old or the new one,
+never a part. Their format is intent.py's; of a cursor only `positions` and `lookups` matter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ Content = TypeVar("Content")
 
 LOCK, CURSOR, PENDING, IN_FORCE, SETS = "lock", "cursor", "pending", "in_force", "sets"
 
-_FRESH = f"{PENDING}.new"
 _BLANK = b" " * 4096
 
 _WITHOUT = {
@@ -46,10 +45,10 @@ class State:
     def __init__(self, directory: Path, *, report: Callable[[str], None]) -> None:
         """`report` is told about files that were put aside."""
         self.directory = directory
-        self._announced, self._cursor, self._fresh = (str(directory / name) for name in (PENDING, CURSOR, _FRESH))
+        self._announced, self._cursor = str(directory / PENDING), str(directory / CURSOR)
         self._report = report
         self._lock = -1
-        self._spare = -1
+        self._blank = -1
         self._pending, self._size = -1, 0
 
     def lock(self) -> None:
@@ -78,10 +77,10 @@ class State:
         self._lock = descriptor
 
     def unlock(self) -> None:
-        for descriptor in (self._spare, self._pending, self._lock):
+        for descriptor in (self._blank, self._pending, self._lock):
             if descriptor >= 0:
                 os.close(descriptor)
-        self._spare = self._pending = self._lock = -1
+        self._blank = self._pending = self._lock = -1
 
     def positions(self) -> dict[str, Any] | None:
         """Where reading goes on, None at the first start. A file that is not readable as such is put aside."""
@@ -97,15 +96,14 @@ class State:
 
     def announce(self, intents: Sequence[Intent], *, anew: bool = True) -> None:
         """Write `pending`, `anew` or adding to what was announced since the last commit. Raises OSError."""
-        data = b"".join(each.encode() for each in intents)
-        if not anew and self._pending >= 0:
+        data = b"".join([each.encode() for each in intents])
+        if anew:
+            self._close_pending()
+            self._pending, self._blank, self._size = self._blank, -1, 0
+        if self._pending >= 0:
             self._add(data)
-            return
-        self._close_pending()
-        spare, self._spare = self._spare, -1
-        if spare >= 0 and len(data) < len(_BLANK):
-            data = data.replace(b"\n", _BLANK[len(data) :] + b"\n", 1)  # spaces behind its first JSON change nothing
-        self._pending, self._size = _replaced(self._announced, self._fresh, data, spare), len(data)
+        else:
+            self._pending, self._size = _replaced(self.directory / PENDING, data), len(data)
 
     def commit(self) -> None:
         """All effects of the announced batches are there: reading goes on after them. Raises OSError."""
@@ -119,8 +117,7 @@ class State:
 
     def keep(self, name: str, data: bytes) -> None:
         """Write another file of this directory. Raises OSError."""
-        path = self.directory / name
-        os.close(_replaced(path, path.with_name(f"{name}.new"), data))
+        os.close(_replaced(self.directory / name, data))
 
     def load(self, name: str, decode: Callable[[bytes], Content]) -> Content | None:
         """What `decode` makes of a file, None without one; a file that it refuses is put aside. Raises StateError."""
@@ -142,10 +139,9 @@ class State:
 
     def _prepare(self) -> None:
         """Make the file of the next announcement, where nobody waits for it: to write over a page takes no time."""
-        if self._spare < 0:
-            with suppress(OSError):
-                self._spare = _create(self._fresh)
-                _write(self._spare, _BLANK, 0)
+        with suppress(OSError):
+            self._blank = _create(self._announced)
+            _write(self._blank, _BLANK, 0)
 
     def _add(self, data: bytes) -> None:
         try:
@@ -162,9 +158,10 @@ class State:
             self._pending = -1
 
 
-def _replaced(path: str | Path, fresh: str | Path, data: bytes, spare: int = -1) -> int:
-    """Replace a file by a `fresh` one; its descriptor, which `spare` is if it is made already. Raises OSError."""
-    descriptor = spare if spare >= 0 else _create(fresh)
+def _replaced(path: Path, data: bytes) -> int:
+    """Replace a file as a whole; its descriptor. Raises OSError."""
+    fresh = path.with_name(f"{path.name}.new")
+    descriptor = _create(fresh)
     try:
         _write(descriptor, data, 0)
         os.replace(fresh, path)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from ..decisions.decision import MAX_MESSAGE, Decision, Outcome, What
+from ..decisions.decision import MAX_MESSAGE, NO_RECORD, Decision, Outcome, What
 from ..firewall.duration import format_duration
 from ..firewall.entry import Entry
 
@@ -21,18 +21,15 @@ _text = json.encoder.encode_basestring_ascii
 # Controls, quotes, line and paragraph separators, lone surrogates, and what turns the direction of text around.
 _UNSAFE = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
 _ESCAPED = re.compile(r'\\(?:(["\\])|x([0-9a-f]{2})|u([0-9a-f]{4}))')
-_OF_RECORD = ("event_type", "src_ip", "src_port", "dest_ip", "dest_port", "proto")
-_NO_RECORD = (None,) * len(_OF_RECORD)
-_SCALARS = frozenset((str, int, bool, type(None)))
 _VERBS = {"extend": "EXTENDED", "unblock": "UNBLOCKED", "expire": "EXPIRED"}
 
 
 class Told(NamedTuple):
     """What blocks.log and alerts.json tell of one decision, or of the end of a block.
 
-    `ts` is the event's own time, `at` when it was decided, `expires_at` the block's end (epoch seconds). `of_record`
-    has the event's `event_type`, `src_ip`, `src_port`, `dest_ip`, `dest_port` and `proto`, `what` is as Decision has
-    it. `cut_off`: it is about an action that stops packets, so blocks.log tells of it too.
+    `ts` is the event's own time, `at` when it was decided, `expires_at` the block's end (epoch seconds), `of_record`
+    and `what` are as Decision has them. `cut_off`: it is about an action that stops packets, so blocks.log tells of it
+    too.
     """
 
     ip: str
@@ -54,13 +51,10 @@ class Told(NamedTuple):
 def told_of(decision: Decision, *, now: float, dry_run: bool) -> Told:
     """What is told of a decision other than Outcome.ACTIVE, decided at `now` (epoch seconds)."""
     block = decision.block
-    of_record = tuple(map(decision.record.get, _OF_RECORD))
-    if not _SCALARS.issuperset(map(type, of_record)):
-        of_record = tuple(value if type(value) in _SCALARS else None for value in of_record)
     return Told(
         decision.ip,
         decision.time,
-        of_record,
+        decision.of_record,
         now,
         "extend" if decision.outcome is Outcome.EXTENDED else decision.action,
         decision.what,
@@ -76,7 +70,7 @@ def told_of_end(action: str, entry: Entry, *, now: float, reason: str | None = N
     why = block.reason if reason is None else reason
     what = What(block.direction.value, block.rule_name, why, block.duration, None, None)
     cut_off = block.action.stops_packets and not dry_run
-    return Told(str(block.network), now, _NO_RECORD, now, action, what, entry.expires_at, dry_run, cut_off)
+    return Told(str(block.network), now, NO_RECORD, now, action, what, entry.expires_at, dry_run, cut_off)
 
 
 def quoted(text: str) -> str:
@@ -122,10 +116,7 @@ def _iso_second(second: int) -> str:
 
 def alert_line(decision: Decision, stamp: str) -> str:
     """The line of alert.log for the alert that led to a decision: it names the host, not the network around it."""
-    ip = decision.ip
-    if "/" in ip:
-        ip = decision.record.get("offender") or ip
-    return f"{stamp} ALERT {ip or '-'} {_tail(decision.what)}"
+    return f"{stamp} ALERT {decision.host or '-'} {_tail(decision.what)}"
 
 
 def block_line(told: Told) -> str:

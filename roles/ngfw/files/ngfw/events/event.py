@@ -47,5 +47,5 @@ def each(decode: Callable[[Item], Event], items: Iterable[Item]) -> list[Event |
         try:
             found.append(decode(item))
         except LineError as error:
-            found.append(error)
+            found.append(LineError(error.kind, error.text))  # a new one: a traceback would keep the line, and itself
     return found

@@ -110,11 +110,11 @@ class Tail:
 
     def positions(self) -> dict[str, Any]:
         """A cursor for JSON that matches exactly the whole lines that read() has returned so far."""
-        marks = {path: follower.mark() for path, follower in self._followers.items()}
+        followers = self._followers.items()
         return {
             "version": _VERSION,
             "sources": [source.path for source in self._sources],
-            "files": {path: mark.to_json() for path, mark in marks.items() if mark is not None},
+            "files": {path: mark.to_json() for path, each in followers if (mark := each.mark()) is not None},
             "finished": {
                 directory: [mark.to_json() for mark in finished]
                 for directory, finished in self._ledger.finished().items()
