@@ -135,7 +135,7 @@ def test_a_set_takes_a_million_and_what_is_too_much_is_named(lab, firewall, bloc
     sets, name = IpSets(), "NGFW-drop-src4"
     sets.create(name, "ipv4")
     million = [Network((0x0B000000 + number).to_bytes(4, "big"), 32) for number in range(MAX_ELEMENTS - 20)]
-    assert sets.add(name, ((network, 0, "") for network in million)) == []
+    assert sets.add(name, [(network, 0, "") for network in million]) == []
     addresses = [f"203.0.113.{last}" for last in range(1, 61)]
 
     with pytest.raises(KernelError, match=r"full; left out: .*All other entries are in") as caught:

@@ -249,6 +249,13 @@ class Watcher:
         found: dict[str, Any] = json.loads(path.read_text())["counters"] if path.exists() else {}
         return found
 
+    def settled(self) -> bool:
+        """Whether nothing is announced that is not done yet."""
+        try:
+            return b"\n" not in (self.state / "pending").read_bytes()
+        except FileNotFoundError:
+            return True
+
     def output(self) -> str:
         return (self.directory / "output").read_text()
 

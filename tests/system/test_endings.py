@@ -26,7 +26,7 @@ def one_block(watcher: Watcher, rules: str = RULES) -> None:
     watcher.start()
     watcher.write(alert("198.51.100.7"))
     wait_until(lambda: watcher.lines("alerts.json"))
-    wait_until(lambda: not (watcher.state / "pending").exists())
+    wait_until(watcher.settled)
 
 
 @pytest.mark.feature("D1")

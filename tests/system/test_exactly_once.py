@@ -64,7 +64,7 @@ def test_what_is_committed_is_not_done_again(watcher: Watcher) -> None:
     wait_until(lambda: watcher.lines("alerts.json"))
     watcher.write(alert("198.51.100.2"))
     wait_until(lambda: len(watcher.lines("alerts.json")) == 2)
-    wait_until(lambda: not (watcher.state / "pending").exists())
+    wait_until(watcher.settled)
     watcher.stop(signal.SIGKILL)
     assert watcher.command("unblock", "198.51.100.1", "198.51.100.2").returncode == 0
     watcher.start()

@@ -6,11 +6,11 @@ The service drives it with what has just been written, the replay with recorded 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Optional
 
 from ..events import eve, fastlog
-from ..events.event import Event, LineError, each
+from ..events.event import Event, LineError, each, groups
 from ..events.offender import Resolution, is_established, resolve
 from ..events.tail import Chunk
 from ..firewall.address import Network, NetworkSet, parse_host
@@ -54,6 +54,16 @@ class Batch(NamedTuple):
     @property
     def has_effect(self) -> bool:
         return bool(self.decisions or self.alerts or self.repeats or self.lookups)
+
+
+class _Match(NamedTuple):
+    """An event that rules were hit by, its time (epoch seconds) and who is behind it; `stamped` is as for decide()."""
+
+    event: Event
+    time: float
+    stamped: bool
+    resolution: Resolution
+    hits: list[Hit]
 
 
 class Pipeline:
@@ -122,32 +132,17 @@ class Pipeline:
             self._met.clear()
             self._counted_again.clear()
         seen: dict[str, int] = {}
-        needed = self._engine.types
         for chunk in chunks:
             if chunk.discarded:
                 self._invalid("length", "too long, torn, or NUL bytes", chunk.path, chunk.discarded)
-            fast = chunk.format == "fast"
-            if fast:
-                events: Iterable[Event | LineError] = each(fastlog.decode, filter(None, chunk.data.split(b"\n")))
-            else:
-                lines, others = self._sieve.sift(chunk.data)
-                for kind, count in others.items():
-                    name = kind.decode("utf-8", "replace")
-                    seen[name] = seen.get(name, 0) + count
-                events = eve.decode_all(lines)
-            for event in events:
-                if isinstance(event, LineError):
-                    self._invalid(event.kind, event.text, chunk.path)
-                    continue
-                seen[event.type] = seen.get(event.type, 0) + 1
-                if event.type not in needed:
-                    continue
-                try:
-                    self._event(event, batch, now, stamped=not fast)
-                except FirewallError:
-                    raise
-                except Exception as error:  # no single line may stop the watcher
-                    self._invalid("internal", f"an error of this program, {type(error).__name__}: {error}", chunk.path)
+            for lines in groups(self._worth_parsing(chunk, seen)):
+                for match in self._matches(lines, chunk, seen, now):
+                    try:
+                        self._decide(match, batch, now)
+                    except FirewallError:
+                        raise
+                    except Exception as error:  # no single line may stop the watcher
+                        self._broken(error, chunk.path)
         if seen:
             self._count(seen)
             self._newest = chunk
@@ -234,16 +229,42 @@ class Pipeline:
             self._wide[address] = found
         return found
 
-    def _event(self, event: Event, batch: Batch, now: float | None, *, stamped: bool) -> None:
-        time, record = event.time, event.record
-        if time is None:
-            time = self._time if now is None else now
-            stamped = False
-        self._time = time
-        resolution = self._resolve(record)
-        hits = self._engine.feed(event.type, record, time)
-        if not hits:
-            return
+    def _worth_parsing(self, chunk: Chunk, seen: dict[str, int]) -> list[bytes]:
+        """The lines that rules may match, or that may be broken; the others are counted, by their event types."""
+        if chunk.format == "fast":
+            return [line for line in chunk.data.split(b"\n") if line]
+        lines, others = self._sieve.sift(chunk.data)
+        for kind, count in others.items():
+            name = kind.decode("utf-8", "replace")
+            seen[name] = seen.get(name, 0) + count
+        return lines
+
+    def _matches(self, lines: Sequence[bytes], chunk: Chunk, seen: dict[str, int], now: float | None) -> list[_Match]:
+        """The events that rules were hit by; all are counted, by their types."""
+        fast, needed, found = chunk.format == "fast", self._engine.types, []
+        for event in each(fastlog.decode, lines) if fast else eve.decode_all(lines):
+            if isinstance(event, LineError):
+                self._invalid(event.kind, event.text, chunk.path)
+                continue
+            seen[event.type] = seen.get(event.type, 0) + 1
+            if event.type not in needed:
+                continue
+            try:
+                stamped = event.time is not None and not fast
+                time = self._time = (self._time if now is None else now) if event.time is None else event.time
+                resolution = self._resolve(event.record)
+                hits = self._engine.feed(event.type, event.record, time)
+            except FirewallError:
+                raise
+            except Exception as error:
+                self._broken(error, chunk.path)
+            else:
+                if hits:
+                    found.append(_Match(event, time, stamped, resolution, hits))
+        return found
+
+    def _decide(self, match: _Match, batch: Batch, now: float | None) -> None:
+        event, time, stamped, resolution, hits = match
         moment = time if now is None else now
         first: Decision | None = None
         for hit in hits:
@@ -314,6 +335,9 @@ class Pipeline:
         events = self.metrics.events
         for name, count in seen.items():
             events[name if name in events or len(events) < _MANY_TYPES else "other"] += count
+
+    def _broken(self, error: Exception, path: str) -> None:
+        self._invalid("internal", f"an error of this program, {type(error).__name__}: {error}", path)
 
     def _invalid(self, kind: str, text: str, path: str, count: int = 1) -> None:
         self.metrics.lines_invalid += count
