@@ -8,7 +8,7 @@ from typing import Any, Callable, TypeVar
 
 Item = TypeVar("Item")
 
-_GROUP = 200
+_GROUP = 100
 
 
 class Event:
