@@ -91,7 +91,7 @@ class Pipeline:
         self._engine = Engine(rules, network_of=self._network_of)
         self._window = rules.longest_window
         self._counted = _counted_types(rules)
-        self._counting = _counting(rules)
+        self._only_counting = _only_counting(rules)
         glances = self._engine.glances()
         self._sieve = eve.Sieve(glances)
         self._sieve_of_counted = eve.Sieve({kind: look for kind, look in glances.items() if kind in self._counted})
@@ -280,7 +280,7 @@ class Pipeline:
                         established = self._is_established(hit, resolution)
                         decision = self._limited(decision, hit, action, established, moment)
                     block = decision.block
-                    if now is not None and block is not None and id(action) in self._counting:
+                    if now is not None and block is not None and id(action) in self._only_counting:
                         self._met[key] = (block.network, decision.what.reason)
                 self._file(decision, batch, moment)
                 first = first or decision
@@ -366,7 +366,7 @@ class _Repeats:
         return True
 
 
-def _counting(rules: RuleSet) -> frozenset[int]:
+def _only_counting(rules: RuleSet) -> frozenset[int]:
     """The id() of each action whose further hits on what it has blocked, in the same moment, only count.
 
     Where reputation has a say, the reason of each is that of the entry in force, which can change.
