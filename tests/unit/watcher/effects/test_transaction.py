@@ -375,14 +375,13 @@ def test_an_entry_that_somebody_lifted_is_a_new_block(setup: Setup) -> None:
     assert setup.metrics.duplicates_skip == 1
 
 
-@pytest.mark.parametrize("known", ["in force", "gone"])
-def test_the_end_of_what_somebody_lifted_is_told_before_the_new_block(setup: Setup, known: str) -> None:
-    """Whether the watcher still took it for being in force, or had seen that it was gone."""
+@pytest.mark.parametrize("hit", [[A, B], [B], []])
+def test_the_end_of_what_somebody_lifted_is_told_before_the_new_block(setup: Setup, hit: list[str]) -> None:
+    """Whether the watcher still took it for being in force, or had seen that it was gone; whatever else is hit."""
     setup.kernel.held = {B}
     setup.lifted = {A: end(A), B: end(B)}
-    gone = known == "gone"
-    repeats = [decision(B, Outcome.ACTIVE)] if gone else [decision(A, Outcome.ACTIVE), decision(B, Outcome.ACTIVE)]
-    setup.run(batch(*[decision(A)][:gone], repeats=tuple(repeats)))
+    new = [] if A in hit else [decision(A)]
+    setup.run(batch(*new, repeats=tuple(decision(ip, Outcome.ACTIVE) for ip in hit)))
     assert setup.journaled() == [("unblock", A, "by hand"), ("block", A, "RULE High")]
 
 

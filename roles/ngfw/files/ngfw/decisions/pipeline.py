@@ -250,7 +250,6 @@ class Pipeline:
             if event.type not in needed:
                 continue
             try:
-                stamped = event.time is not None and not fast
                 time = self._time = (self._time if now is None else now) if event.time is None else event.time
                 resolution = self._resolve(event.record)
                 hits = self._engine.feed(event.type, event.record, time)
@@ -260,7 +259,7 @@ class Pipeline:
                 self._broken(error, chunk.path)
             else:
                 if hits:
-                    found.append(_Match(event, time, stamped, resolution, hits))
+                    found.append(_Match(event, time, not fast, resolution, hits))
         return found
 
     def _decide(self, match: _Match, batch: Batch, now: float | None) -> None:
