@@ -29,7 +29,7 @@ from contextlib import contextmanager, suppress
 from difflib import ndiff
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
 Network = Union[IPv4Network, IPv6Network]
 
@@ -290,7 +290,7 @@ class Lab:
         eth0 is for management, eth1 for attacks.
         """
         self._wait(f"the turn of {host}'s network", lambda: self._state(host, WIRING) == "activating")
-        plan = json.loads((self.directory / "plan.json").read_text())
+        plan = self._plan()
         addresses = plan["hosts"][host]
         pid = self._pid(host)
         inside = ["nsenter", "--target", pid, "--net", "ip"]
@@ -321,13 +321,13 @@ class Lab:
         # it is cut off.
         with Path(f"/proc/{self._pid(host)}/ns/net").open("rb"):
             podman("restart", f"--time={0 if power_cut else 30}", f"{self.prefix}-{host}")
-            addresses = json.loads((self.directory / "plan.json").read_text())["hosts"][host]
+            addresses = self._plan()["hosts"][host]
             for interface in filter(addresses.get, addresses):
                 run(["ip", "-n", self.prefix, "link", "delete", f"{host}-{interface}"])
         self.wire(host)
 
     def _write_ssh(self, hosts: list[str]) -> None:
-        plan = json.loads((self.directory / "plan.json").read_text())["hosts"]
+        plan = self._plan()["hosts"]
         public = (self.directory / "key.pub").read_text()
         known_hosts = []
         variables: dict[str, dict[str, str]] = {}
@@ -365,6 +365,10 @@ class Lab:
         self.inventory.write_text(json.dumps(inventory, indent=1) + "\n")
         for host in hosts:
             self._wait(f"SSH on {host}", lambda host=host: self._answers(host))
+
+    def _plan(self) -> dict[str, Any]:
+        plan: dict[str, Any] = json.loads((self.directory / "plan.json").read_text())
+        return plan
 
     def _pid(self, host: str) -> str:
         return podman("inspect", "--format", "{{.State.Pid}}", f"{self.prefix}-{host}").strip()

@@ -33,6 +33,7 @@ class Kernel:
         self.held: set[str] = set()
         self.refused: dict[str, str] = {}
         self.broken: set[str] = set()
+        self.forgotten: set[str] = set()
         self.down = False
 
     def block(self, blocks: list[Block]) -> Result:
@@ -44,6 +45,8 @@ class Kernel:
             text = str(block.network)
             if text in self.refused:
                 result.refused.append(Refusal(text, self.refused[text]))
+            elif text in self.forgotten:
+                continue
             elif text in self.held and block.duration > 1800:
                 result.extended.append(Entry(block, Origin.WATCHER, NOW, NOW + block.duration))
             elif text in self.held:
@@ -92,6 +95,15 @@ class Setup:
     def finish(self) -> None:
         self.transaction.finish()
         self.transaction.settle()
+
+    def kernel_is_back(self, *, killed: bool) -> None:
+        """What is open is finished, by this process or, if that was killed, by the next."""
+        self.kernel.down = False
+        if killed:
+            self.restart()
+            self.transaction.resume()
+        else:
+            self.finish()
 
     def lines(self, name: str) -> list[str]:
         path = self.directory / "log" / name
@@ -257,13 +269,8 @@ def test_what_the_kernel_took_is_journaled_while_the_next_batch_waits_for_it(set
     assert setup.transaction.settle()
     assert [line.split()[3] for line in setup.lines(BLOCKS_LOG)] == [A]
     assert setup.state.positions() is None
-    setup.kernel.down = False
     setup.kernel.refused = {C: "whitelisted: 198.51.100.3"}
-    if killed:
-        setup.restart()
-        setup.transaction.resume()
-    else:
-        setup.finish()
+    setup.kernel_is_back(killed=killed)
     assert [line.split()[3] for line in setup.lines(BLOCKS_LOG)] == [A, B]
     reasons = [(ip, reason) for _action, ip, reason in setup.journaled()]
     assert reasons == [(A, "RULE High"), (B, "RULE High"), (C, "whitelist: 198.51.100.3")]
@@ -362,6 +369,13 @@ def test_a_batch_found_too_late_blocks_nobody(setup: Setup) -> None:
     setup.transaction.resume()
     assert setup.kernel.held == {B, C}
     assert setup.journaled()[0] == ("skip", A, "stale: 3600 s old")
+
+
+def test_what_the_library_does_not_speak_of_was_not_blocked(setup: Setup) -> None:
+    setup.kernel.forgotten = {B}
+    setup.run(batch(decision(A), decision(B)))
+    assert setup.journaled() == [("block", A, "RULE High"), ("skip", B, "the kernel did not take it")]
+    assert setup.metrics.actions == {("block", "success"): 1, ("block", "failed"): 1}
 
 
 def test_an_entry_that_somebody_lifted_is_a_new_block(setup: Setup) -> None:
@@ -487,13 +501,8 @@ def test_a_note_during_an_open_batch_leaves_that_alone(setup: Setup, killed: boo
     setup.kernel.down = True
     setup.transaction.begin(batch(decision(A), decision(C)), {"mark": 1})
     setup.transaction.note([end(B)], {"mark": 5})
-    setup.kernel.down = False
     setup.kernel.refused = {C: "whitelisted: 198.51.100.3"}
-    if killed:
-        setup.restart()
-        setup.transaction.resume()
-    else:
-        setup.finish()
+    setup.kernel_is_back(killed=killed)
     assert [line.split()[2:4] for line in setup.lines(BLOCKS_LOG)] == [["UNBLOCKED", B], ["BLOCKED", A]]
     assert setup.journaled()[2:] == [("skip", C, "whitelist: 198.51.100.3")]
     assert setup.state.positions() == {"mark": 1}

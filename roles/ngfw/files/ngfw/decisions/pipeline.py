@@ -6,6 +6,7 @@ The service drives it with what has just been written, the replay with recorded 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -131,7 +132,7 @@ class Pipeline:
             self._wide.clear()
             self._met.clear()
             self._counted_again.clear()
-        seen: dict[str, int] = {}
+        seen: defaultdict[str, int] = defaultdict(int)
         for chunk in chunks:
             if chunk.discarded:
                 self._invalid("length", "too long, torn, or NUL bytes", chunk.path, chunk.discarded)
@@ -139,9 +140,7 @@ class Pipeline:
                 for match in self._matches(lines, chunk, seen, now):
                     try:
                         self._decide(match, batch, now)
-                    except FirewallError:
-                        raise
-                    except Exception as error:  # no single line may stop the watcher
+                    except Exception as error:
                         self._broken(error, chunk.path)
         if seen:
             self._count(seen)
@@ -229,32 +228,31 @@ class Pipeline:
             self._wide[address] = found
         return found
 
-    def _worth_parsing(self, chunk: Chunk, seen: dict[str, int]) -> list[bytes]:
+    def _worth_parsing(self, chunk: Chunk, seen: defaultdict[str, int]) -> list[bytes]:
         """The lines that rules may match, or that may be broken; the others are counted, by their event types."""
         if chunk.format == "fast":
             return [line for line in chunk.data.split(b"\n") if line]
         lines, others = self._sieve.sift(chunk.data)
         for kind, count in others.items():
-            name = kind.decode("utf-8", "replace")
-            seen[name] = seen.get(name, 0) + count
+            seen[kind.decode("utf-8", "replace")] += count
         return lines
 
-    def _matches(self, lines: Sequence[bytes], chunk: Chunk, seen: dict[str, int], now: float | None) -> list[_Match]:
+    def _matches(
+        self, lines: Sequence[bytes], chunk: Chunk, seen: defaultdict[str, int], now: float | None
+    ) -> list[_Match]:
         """The events that rules were hit by; all are counted, by their types."""
         fast, needed, found = chunk.format == "fast", self._engine.types, []
         for event in each(fastlog.decode, lines) if fast else eve.decode_all(lines):
             if isinstance(event, LineError):
                 self._invalid(event.kind, event.text, chunk.path)
                 continue
-            seen[event.type] = seen.get(event.type, 0) + 1
+            seen[event.type] += 1
             if event.type not in needed:
                 continue
             try:
                 time = self._time = (self._time if now is None else now) if event.time is None else event.time
                 resolution = self._resolve(event.record)
                 hits = self._engine.feed(event.type, event.record, time)
-            except FirewallError:
-                raise
             except Exception as error:
                 self._broken(error, chunk.path)
             else:
@@ -336,6 +334,9 @@ class Pipeline:
             events[name if name in events or len(events) < _MANY_TYPES else "other"] += count
 
     def _broken(self, error: Exception, path: str) -> None:
+        """No single line may stop the watcher; a kernel that cannot be asked does."""
+        if isinstance(error, FirewallError):
+            raise error
         self._invalid("internal", f"an error of this program, {type(error).__name__}: {error}", path)
 
     def _invalid(self, kind: str, text: str, path: str, count: int = 1) -> None:

@@ -160,9 +160,8 @@ def _intent(fields: dict[str, Any]) -> Intent:
 
 def _item(own: list[Any], block: list[Any] | None, offence: object, common: list[Any]) -> Item:
     ip, ts, *of_record, _kind = own
-    told = Told(ip, ts, tuple(of_record), *common)
-    what = What(*told.what)
-    told = told._replace(what=what._replace(sources=tuple(what.sources)))
+    at, action, (*what, sources), *others = common
+    told = Told(ip, ts, tuple(of_record), at, action, What._make((*what, tuple(sources))), *others)
     return Item(None if block is None else block_of([told.ip, *block]), told, bool(offence))
 
 

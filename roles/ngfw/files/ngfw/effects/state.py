@@ -45,7 +45,7 @@ class State:
     def __init__(self, directory: Path, *, report: Callable[[str], None]) -> None:
         """`report` is told about files that were put aside."""
         self.directory = directory
-        self._announced, self._cursor = str(directory / PENDING), str(directory / CURSOR)
+        self._announced, self._cursor = directory / PENDING, directory / CURSOR
         self._report = report
         self._lock = -1
         self._blank = -1
@@ -103,7 +103,7 @@ class State:
         if self._pending >= 0:
             self._add(data)
         else:
-            self._pending, self._size = _replaced(self.directory / PENDING, data), len(data)
+            self._pending, self._size = _replaced(self._announced, data), len(data)
 
     def commit(self) -> None:
         """All effects of the announced batches are there: reading goes on after them. Raises OSError."""
@@ -171,7 +171,7 @@ def _replaced(path: Path, data: bytes) -> int:
     return descriptor
 
 
-def _create(path: str | Path) -> int:
+def _create(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
 
 

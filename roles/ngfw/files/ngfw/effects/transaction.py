@@ -298,8 +298,9 @@ class Transaction:
         """Make the announced text say what the kernel did, where that differs; announced anew, so it stays certain."""
         now = self._clock()
         lifted = self._lifted(accepted.made())
-        if not (accepted.reasons or lifted or batch.repeats):  # as nearly always
-            self._count([decision for decision in batch.decisions if decision.block is not None], now)
+        wanted = [decision for decision in batch.decisions if decision.block is not None]
+        if len(accepted.new) == len(wanted) and not (lifted or batch.repeats):  # it took all of it, as nearly always
+            self._count(wanted, now)
             return intent
         items: list[Item] = []
         enforced: list[Decision] = []
