@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall import saved
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import Network, mask, to_key
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.duration import MAX_BLOCK_SECONDS
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Note, Origin, encode_comment
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import FirewallError
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.ipset import IpSets
 from hypothesis import HealthCheck, given, settings
@@ -57,6 +58,19 @@ def fill(sets, name, family, wanted, *, plain=False):
 
 def held(sets, name):
     return {entry.network: (entry.timeout, entry.comment) for entry in sets.entries(name)}
+
+
+@pytest.mark.feature("D4")
+def test_an_end_is_saved_as_its_note_knows_it(sets, tmp_path):
+    """The kernel cuts the seconds that remain: by that alone a block would be shorter after each boot."""
+    note = encode_comment(Note(Origin.WATCHER, int(NOW) - 10, 600, "High", "", "RULE High"))
+    exact, moved = Network(bytes((203, 0, 113, 7)), 32), Network(bytes((203, 0, 113, 8)), 32)
+    fill(sets, "NGFW-drop-src4", "ipv4", {exact: (591, note), moved: (9000, note)})
+    saved.write(tmp_path / "sets", CHAIN, sets, NOW)
+    line = json.loads((tmp_path / "sets").read_text().splitlines()[1])
+    ends = {text: end for text, end, _comment in line["entries"]}
+    assert ends["203.0.113.7"] == NOW + 590
+    assert NOW + 9000 - SLOW <= ends["203.0.113.8"] <= NOW + 9000
 
 
 @pytest.mark.feature("D4")

@@ -101,7 +101,7 @@ class Kernel:
             if name in state.sets and name not in state.entries:
                 now = self._clock()
                 state.entries[name] = {
-                    entry.network: Held(_end(entry, now), entry.comment, entry.packets, entry.bytes)
+                    entry.network: Held(end_of(entry, now), entry.comment, entry.packets, entry.bytes)
                     for entry in self._sets.entries(name)
                 }
 
@@ -257,7 +257,7 @@ class Kernel:
             state.chains[family] = self._tables.state(family, self._chain, state.siblings)
 
 
-def _end(entry: SetEntry, now: float) -> float | None:
+def end_of(entry: SetEntry, now: float) -> float | None:
     """When an entry ends. The kernel tells whole seconds that remain; its note knows the moment exactly."""
     if entry.timeout == 0:
         return None

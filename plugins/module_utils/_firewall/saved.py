@@ -22,6 +22,7 @@ from .address import Key, Network, parse_network, to_key
 from .duration import MAX_BLOCK_SECONDS
 from .errors import FirewallError, KernelError, NotPermitted, SetMissing
 from .ipset import IpSets
+from .kernel import end_of
 from .layout import Role, parse_set_name
 
 VERSION = 1
@@ -85,12 +86,7 @@ def _write(descriptor: int, chain: str, sets: IpSets, now: float, owner: os.stat
             if spec.role is Role.LIST:
                 line: dict[str, Any] = {"members": [str(entry.network) for entry in found]}
             else:
-                line = {
-                    "entries": [
-                        [str(entry.network), now + entry.timeout if entry.timeout else None, entry.comment]
-                        for entry in found
-                    ]
-                }
+                line = {"entries": [[str(entry.network), end_of(entry, now), entry.comment] for entry in found]}
             file.write(json.dumps({"name": name, "family": spec.family, **line}) + "\n")
         file.flush()
         os.fsync(file.fileno())
