@@ -24,7 +24,7 @@ def read(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-VARIABLES = {**read(EXAMPLE / "inventory/group_vars/defended.yml"), "ngfw_abuseipdb_key": ""}
+VARIABLES = {**read(EXAMPLE / "inventory/group_vars/defended/main.yml"), "ngfw_abuseipdb_key": ""}
 OPTIONS = read(ROOT / "roles/ngfw/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
 
 
@@ -72,6 +72,24 @@ def test_its_molecule_test_knows_the_test_host_only(copied: Path) -> None:
 def test_collection_in_place_is_what_it_requires(copied: Path) -> None:
     shown = ran(copied, "ansible-galaxy", "collection", "install", "--offline", "-r", "requirements.yml")
     assert "already installed" in shown
+
+
+@pytest.mark.feature("U7")
+def test_key_in_its_vault_reaches_the_hosts(copied: Path) -> None:
+    vault, password = copied / "inventory/group_vars/defended/vault.yml", copied / "password"
+    vault.write_text('vault_abuseipdb_key: "0123456789abcdef"\n', encoding="utf-8")
+    password.write_text("of a test\n", encoding="utf-8")
+    with_password = ("--vault-password-file", str(password))
+    ran(copied, "ansible-vault", "encrypt", *with_password, str(vault))
+    assert "0123456789abcdef" not in vault.read_text(encoding="utf-8")
+    show = ("ansible", "web1.example.net", "-m", "ansible.builtin.debug", "-a", "var=ngfw_abuseipdb_key")
+    assert '"ngfw_abuseipdb_key": "0123456789abcdef"' in ran(copied, *show, *with_password)
+
+
+@pytest.mark.feature("U7")
+def test_example_runs_before_there_is_a_key(copied: Path) -> None:
+    show = ("ansible", "web1.example.net", "-m", "ansible.builtin.debug", "-a", "var=ngfw_abuseipdb_key")
+    assert '"ngfw_abuseipdb_key": ""' in ran(copied, *show)
 
 
 def test_role_accepts_its_variables() -> None:

@@ -497,6 +497,16 @@ def test_a_damaged_file_costs_only_what_was_in_it(office: Callable[..., Office],
     assert any("was put aside" in text for text in here.said)
 
 
+@pytest.mark.feature("U7")
+def test_health_names_a_key_that_is_missing(office: Callable[..., Office], tmp_path: Path) -> None:
+    assert office().desk.health()[-1]["state"] == "ok"
+    without = office(key_file=str(tmp_path / "nowhere")).desk.health()[-1]
+    assert (without["state"], without["detail"]) == ("no key", f"no key: {tmp_path}/nowhere is not there")
+    (tmp_path / "empty").write_text("\n")
+    assert office(key_file=str(tmp_path / "empty")).desk.health()[-1]["state"] == "no key"
+    assert office(per_day=0).desk.health()[-1]["state"] == "off"
+
+
 def test_a_case_is_bounded(office: Callable[..., Office]) -> None:
     here = office()
     with pytest.raises(ValueError, match="more than 8192"):

@@ -142,6 +142,10 @@ class Lookups:
 
     def health(self) -> dict[str, str]:
         """How the provider is: {name, state, detail}."""
+        key = read_key(self._settings)
+        if isinstance(key, Result):
+            state = "no key" if key.detail.startswith("no key") else "off"
+            return {"name": NAME, "state": state, "detail": key.detail}
         pause = self._gate.pause(self._clock())
         detail = f"{len(self._waiting)} lookups open"
         if pause is None:
