@@ -52,6 +52,7 @@ class Here:
 
     def write(self, **settings: Any) -> None:
         settings = {"state_directory": str(self.directory / "state"), **settings}
+        settings.setdefault("sources", [{"path": str(self.log)}])
         settings.setdefault("rules_directory", str(self.rules.parent))
         self.config.write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items()))
 
@@ -111,6 +112,19 @@ def test_check_names_every_problem_with_its_line(here: Here, capsys: pytest.Capt
     assert [line.rsplit(":", 2)[0] for line in lines] != []
     assert any(line.startswith(f"{here.rules}:4: ") for line in lines)
     assert any(line.startswith(f"{here.rules}:5: ") for line in lines)
+
+
+@pytest.mark.feature("S10")
+def test_check_warns_of_what_is_valid_and_hardly_meant(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
+    here.write(sources=[{"path": f"{here.log}x"}, {"path": str(here.log), "format": "fast"}])
+    assert here.run("check") == 0
+    first, second, last = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"warning: source {here.log}x: does not exist")
+    assert second.startswith(f"warning: source {here.log}: holds lines of EVE, not of fast.log; write 'format: eve'")
+    assert "are valid" in last
+    assert here.run("check", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["valid"], len(found["warnings"])) == (True, 2)
 
 
 def test_a_missing_configuration_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -252,7 +266,12 @@ def test_status_without_a_watcher(
 
 def test_check_as_json(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
     assert here.run("check", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"valid": True, "problems": [], "rules": 1}
+    assert json.loads(capsys.readouterr().out) == {
+        "valid": True,
+        "problems": [],
+        "warnings": [],
+        "rules": 1,
+    }
     here.write(chian="X")
     assert here.run("check", "--json") == 2
     found = json.loads(capsys.readouterr().out)

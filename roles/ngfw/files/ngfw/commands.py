@@ -69,6 +69,9 @@ def watch(arguments: Namespace) -> int:
 
 
 def check(arguments: Namespace) -> int:
+    from .check import warnings
+    from .effects.wording import quoted
+
     path = arguments.config or DEFAULT_CONFIG
     try:
         config = load_config(path)
@@ -76,13 +79,16 @@ def check(arguments: Namespace) -> int:
     except ConfigError as error:
         if arguments.json:
             problems = [each._asdict() for each in error.problems]
-            print(json.dumps({"valid": False, "problems": problems}))
+            print(json.dumps({"valid": False, "problems": problems, "warnings": []}))
         else:
             print("\n".join(map(str, error.problems)))
         return USAGE
+    found = warnings(config)
     if arguments.json:
-        print(json.dumps({"valid": True, "problems": [], "rules": len(rules)}))
+        print(json.dumps({"valid": True, "problems": [], "warnings": found, "rules": len(rules)}))
     else:
+        for warning in found:
+            print(f"warning: {quoted(warning)}")
         print(f"{path} and {len(rules)} enabled rules in {config.rules_directory} are valid")
     return DONE
 
