@@ -93,8 +93,8 @@ def test_entries_are_added_only_if_they_are_absent(sets):
     assert added == [number % 3 != 0 for number in range(1000)]
     found = {entry.network: (entry.comment, entry.timeout > 60) for entry in sets.entries("test")}
     assert found == {network: ("two", False) if new else ("one", True) for network, new in zip(networks, added)}
-    assert sets.matches("test", networks[0])  # each question still gets its own answer
-    assert not sets.matches("test", parse_network("192.0.2.1"))
+    assert sets.matches("test", [networks[0]])[0]  # each question still gets its own answer
+    assert not sets.matches("test", [parse_network("192.0.2.1")])[0]
 
 
 def test_adding_again_sets_time_and_comment_anew_and_keeps_the_counters(lab, firewall, block):
@@ -218,10 +218,10 @@ def test_what_a_set_matches(sets, family, inside, outside):
     sets.create("test", family)
     sets.add("test", [(parse_network(inside), 0, "")])
 
-    assert sets.matches("test", parse_network(inside))
-    assert not sets.matches("test", parse_network(outside))
+    assert sets.matches("test", [parse_network(inside)])[0]
+    assert not sets.matches("test", [parse_network(outside)])[0]
 
     sets.add("test", [(parse_network(outside).widened(24), 0, "")])
-    assert sets.matches("test", parse_network(outside))
+    assert sets.matches("test", [parse_network(outside)])[0]
     with pytest.raises(SetMissing):
-        sets.matches("missing", parse_network(inside))
+        sets.matches("missing", [parse_network(inside)])

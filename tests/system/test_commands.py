@@ -7,6 +7,9 @@ import json
 from typing import Any
 
 import pytest
+from ngfw.firewall.entry import Direction, Origin
+from ngfw.firewall.firewall import Firewall
+from ngfw.firewall.netset import Limits, parse_netset
 
 from ..namespace import wait_until
 from .conftest import Watcher, alert
@@ -113,3 +116,36 @@ def test_results_count_addresses_as_the_modules_do(watcher: Watcher) -> None:
     asked(watcher, "whitelist", "add", "203.0.113.9", "--comment", "one")
     found = asked(watcher, "whitelist", "add", "203.0.113.9", "--comment", "two")
     assert (found["added"], found["removed"]) == (["203.0.113.9"], [])
+
+
+@pytest.mark.feature("U2")
+def test_what_a_blocklist_drops_is_seen(watcher: Watcher) -> None:
+    with watcher.network.host:
+        firewall = Firewall(origin=Origin.MODULE)
+        lines = ("198.51.100.0/25", "198.51.100.0/28", "2001:db8:a::/48", "203.0.113.9")
+        firewall.blocklist("feed", parse_netset(lines, Limits()), (Direction.SOURCE,))
+        firewall.close()
+    assert not watcher.network.passes("198.51.100.7")
+    found = asked(watcher, "explain", "198.51.100.7")
+    assert found["blocklists"] == [{"name": "feed", "target": "source", "network": "198.51.100.0/28"}]
+    shown = watcher.command("explain", "198.51.100.7").stdout
+    assert shown.count("dropped by blocklist feed (source) as 198.51.100.0/28") == 1
+    assert "not blocked" not in shown
+    assert (
+        "dropped by blocklist feed (source) as 2001:db8:a::/48"
+        in watcher.command("explain", "2001:db8:a:1::/64").stdout
+    )
+    assert "dropped by blocklist feed (source) as 203.0.113.9\n" in watcher.command("explain", "203.0.113.9").stdout
+    assert "not blocked" in watcher.command("explain", "203.0.113.8").stdout
+    lifted = watcher.command("unblock", "198.51.100.7", "203.0.113.8")
+    assert "198.51.100.7 is dropped by blocklist feed (source) as 198.51.100.0/28; whitelist it, or" in lifted.stderr
+    assert "203.0.113.8 is" not in lifted.stderr
+    assert "blocklist feed (source): 4 networks" in watcher.command("list").stdout
+    watcher.start()
+    status = watcher.command("status")
+    assert "blocklist feed (source): 4 networks" in status.stdout
+    assert {item["count"] for item in asked(watcher, "status")["blocklists"]} == {3, 1}
+    assert asked(watcher, "whitelist", "add", "198.51.100.7")["added"] == ["198.51.100.7"]
+    assert watcher.command("unblock", "198.51.100.7").stderr == ""
+    assert "  on blocklist feed (source) as 198.51.100.0/28" in watcher.command("explain", "198.51.100.7").stdout
+    assert watcher.network.passes("198.51.100.7")

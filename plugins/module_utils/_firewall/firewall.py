@@ -14,7 +14,7 @@ from .address import FAMILIES, IPV4, IPV6, Key, Network, from_key
 from .entry import Action, Block, Direction, Entry, Origin, valid_rule_name
 from .errors import InvalidInput, SetFull, SetMissing
 from .guards import Guards, WhitelistItem
-from .info import GATHER, Info
+from .info import GATHER, Info, Listing
 from .ipset import IpSets, Rejected
 from .iptables import Iptables
 from .kernel import Kernel
@@ -34,6 +34,7 @@ _NO_IPV6 = "this kernel has no IPv6"
 
 _SCOPES = ("blocks", "blocklists", "whitelist")
 _NAMED = 200
+_WARNED = 20
 
 
 class Firewall:
@@ -119,9 +120,30 @@ class Firewall:
         The kernel itself is asked, whatever a mirror says. For a host a network around it counts as well.
         """
         try:
-            return self._sets.matches(block_set(self._chain, block).name, block.network)
+            return self._sets.matches(block_set(self._chain, block).name, (block.network,))[0]
         except SetMissing:
             return False
+
+    def listings(self, networks: Iterable[Network], *, most: int | None = None) -> list[Listing]:
+        """Which blocklists cover these networks, by the kernel's own word; at most the first `most` of each list."""
+        wanted = list(dict.fromkeys(networks))
+        found = []
+        for spec in self._kernel.state().sets.values():
+            if spec.role is Role.LIST and spec.family in self._families:
+                for network, cover in self._listed(spec.name, [n for n in wanted if n.family == spec.family], most):
+                    found.append(Listing(network, spec.label, spec.direction, cover))
+        return found
+
+    def _listed(self, name: str, networks: list[Network], most: int | None) -> Iterator[tuple[Network, Network]]:
+        """Those of the networks that a set covers, each with the narrowest network that does."""
+        matched = self._sets.matches(name, networks)
+        # The kernel tells of a host that some network around it is there, of a network only whether it is there itself.
+        candidates = [n for n, match in zip(networks, matched) if match or not n.is_host]
+        for network in candidates[:most]:
+            around = [network.widened(prefix) for prefix in range(network.prefix - network.is_host, 0, -1)]
+            cover = next((wide for wide, there in zip(around, self._sets.matches(name, around)) if there), None)
+            if cover is not None or network.is_host:
+                yield network, cover or network
 
     @property
     def lock_path(self) -> Path:
@@ -219,6 +241,9 @@ class Firewall:
             planner.result.refused += refused
             self._read_blocks(planner.state)
             planner.unblock(wanted, action, directions)
+            guards = self._current_guards(planner.state)
+            listed = self.listings((n for n in wanted if guards.covering(n) is None), most=_WARNED)
+            planner.result.warnings += [f"{listing}; whitelist it, or take it out of the list" for listing in listed]
         return planner.result
 
     def whitelist(

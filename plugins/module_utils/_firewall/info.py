@@ -6,14 +6,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
-from .entry import Action, Entry
+from .address import Network
+from .entry import Action, Direction, Entry
 from .guards import guard_comment
 from .layout import Role, SetSpec, allow_set, own_set
 from .state import State, as_entry
 
 GATHER = ("chain", "blocks", "whitelist", "blocklists", "stats")
+
+
+class Listing(NamedTuple):
+    """A network that a blocklist drops, as the narrowest of its networks that covers it."""
+
+    network: Network
+    name: str
+    direction: Direction
+    cover: Network
+
+    def __str__(self) -> str:
+        return f"{self.network} is dropped by blocklist {self.name} ({self.direction.value}) as {self.cover}"
 
 
 @dataclass(frozen=True)

@@ -153,16 +153,15 @@ class IpSets:
             raise _explained(NetlinkError(failed), f"change the set {name}")
         return [number == 0 for number in numbers]
 
-    def matches(self, name: str, network: Network) -> bool:
-        """Whether the set matches: it holds the network itself or, if that is a host, a network around it."""
-        body = _GENERIC + _PROTOCOL_SIX + attribute(_SETNAME, name.encode() + b"\0")
-        try:
-            self._socket().execute(_SUBSYSTEM | _TEST, body + attribute(_DATA | NESTED, _address(network)))
-        except NetlinkError as error:
-            if error.errno == _NOT_THERE:
-                return False
-            raise _explained(error, f"look into the set {name}") from None
-        return True
+    def matches(self, name: str, networks: Iterable[Network]) -> list[bool]:
+        """For each whether the set matches: it holds the network itself or, if that is a host, a network around it."""
+        head = _GENERIC + _PROTOCOL_SIX + attribute(_SETNAME, name.encode() + b"\0")
+        bodies = [head + attribute(_DATA | NESTED, _address(network)) for network in networks]
+        numbers = self._socket().execute_each(_SUBSYSTEM | _TEST, bodies)
+        failed = next((number for number in numbers if number not in (0, _NOT_THERE)), 0)
+        if failed:
+            raise _explained(NetlinkError(failed), f"look into the set {name}")
+        return [number == 0 for number in numbers]
 
     def fill(self, name: str, members: Iterable[Key]) -> list[Rejected]:
         """Add networks to a set that was made `plain`; returns those that the kernel refused."""

@@ -247,6 +247,9 @@ class Kernel:
     def blocks_dict(self) -> list[dict[str, Any]]:
         return self._blocks
 
+    def blocklists_dict(self) -> list[dict[str, Any]]:
+        return []
+
 
 def test_status_without_a_watcher(
     here: Here, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

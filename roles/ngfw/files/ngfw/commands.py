@@ -121,9 +121,11 @@ def status(arguments: Namespace) -> int:
     found = read_status(Path(config.state_directory))
     try:
         with _firewall(arguments) as firewall:
-            found["blocks"] = block_summary(firewall.info(("blocks",)).blocks_dict())
+            info = firewall.info(("blocks", "blocklists"))
+            found["blocks"] = block_summary(info.blocks_dict())
+            found["blocklists"] = info.blocklists_dict()
     except FirewallError as error:
-        found["blocks"] = None
+        found["blocks"] = found["blocklists"] = None
         if not arguments.json:
             print(f"ngfw: the blocks cannot be read: {error}", file=sys.stderr)
     if arguments.json:
@@ -134,11 +136,14 @@ def status(arguments: Namespace) -> int:
 
 
 def list_blocks(arguments: Namespace) -> int:
-    from .display.tables import blocks_table
+    from .display.tables import blocklist_lines, blocks_table
 
     with _firewall(arguments) as firewall:
-        blocks = firewall.info(("blocks",)).to_dict()["blocks"]
+        info = firewall.info(("blocks", "blocklists"))
+    blocks = info.blocks_dict()
     print(json.dumps(blocks) if arguments.json else blocks_table(blocks))
+    if not arguments.json:
+        print("".join(f"\n{line}" for line in blocklist_lines(info.blocklists_dict())), end="")
     return DONE
 
 
@@ -175,7 +180,7 @@ def unblock(arguments: Namespace) -> int:
         f"unblocked {entry.block.network} ({entry.block.action.value}, {entry.block.direction.value})"
         for entry in result.unblocked
     ]
-    lines += [f"{each.network} is not blocked" for each in result.already]
+    lines += [f"{each.network} was not blocked" for each in result.already]
     return _told(arguments, result, lines)
 
 
@@ -208,26 +213,23 @@ def flush(arguments: Namespace) -> int:
 
 
 def explain(arguments: Namespace) -> int:
-    from .display.explain import alerts, explained_lines, history, offences, on_list, reputation, touching
+    from .display.explain import alerts, explained_lines, history, offences, reputation, touching
     from .firewall.address import parse_network
 
     network = parse_network(arguments.address)
     config = _config(arguments)
     with _firewall(arguments) as firewall:
-        info = firewall.info(("blocks", "whitelist", "blocklists"))
-        lists = []
-        for item in info.blocklists_dict():
-            for members in firewall.blocklist_members(item["name"]).values():
-                cover = on_list(members, network)
-                if cover is not None:
-                    lists.append({"name": item["name"], "target": item["target"], "network": str(cover)})
+        info = firewall.info(("blocks", "whitelist"))
+        listings = firewall.listings([network])
     logs = Path(config.log_directory)
     wide = network.widened(config.ipv6_prefix) if network.family == "ipv6" else network
     found = {
         "address": str(network),
         "blocks": touching(info.blocks_dict(), network),
         "whitelist": touching(info.whitelist_dict(), network),
-        "blocklists": lists,
+        "blocklists": [
+            {"name": each.name, "target": each.direction.value, "network": str(each.cover)} for each in listings
+        ],
         "reputation": reputation(config, network),
         "offences": offences(Path(config.state_directory), sorted({network, wide})),
         "history": history(logs, sorted({network, wide})),

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from ngfw.display import explain
-from ngfw.display.explain import alerts, explained_lines, history, on_list, touching
-from ngfw.firewall.address import parse_network, to_key
+from ngfw.display.explain import alerts, explained_lines, history, touching
+from ngfw.firewall.address import parse_network
 
 ADDRESS = parse_network("203.0.113.7")
 
@@ -60,9 +60,6 @@ def test_networks_around_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     items = [{"address": text} for text in ("203.0.113.0/24", "203.0.113.7", "203.0.113.8", "2001:db8::/64")]
     assert [item["address"] for item in touching(items, ADDRESS)] == ["203.0.113.0/24", "203.0.113.7"]
     assert len(touching(items, parse_network("203.0.0.0/16"))) == 3
-    members = {to_key(parse_network(text)) for text in ("203.0.112.0/22", "128.0.0.0/1", "203.0.113.9")}
-    assert str(on_list(members, ADDRESS)) == "203.0.112.0/22"
-    assert on_list({to_key(parse_network("203.0.113.9"))}, ADDRESS) is None
 
 
 def test_what_people_read() -> None:
@@ -107,5 +104,5 @@ def test_what_people_read() -> None:
     assert "blocked 2 times that are remembered, last 2025-09-02T11:24:45Z" in lines
     assert "whitelisted (config) by 203.0.113.7 (office)" in lines
     assert "protected by 203.0.113.7: " in lines
-    assert "on the blocklist bad (source) as 203.0.0.0/16" in lines
+    assert "  on blocklist bad (source) as 203.0.0.0/16" in lines
     assert "one\\x0atwo" in lines

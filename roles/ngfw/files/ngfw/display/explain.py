@@ -21,7 +21,7 @@ from typing import Any
 from ..decisions import history as past
 from ..effects.journal import ALERT_LOG, ALERTS_JSON
 from ..effects.wording import quoted, unquoted
-from ..firewall.address import PRIVATE, Key, Network, parse_network, to_key
+from ..firewall.address import PRIVATE, Network, parse_network
 from ..intel import cache
 from ..intel.abuseipdb import NAME as ABUSEIPDB
 from ..intel.netsets import Netsets
@@ -47,15 +47,6 @@ def touching(blocks: Sequence[dict[str, Any]], network: Network) -> list[dict[st
         if other.contains(network) or network.contains(other):
             found.append(item)
     return found
-
-
-def on_list(members: set[Key], network: Network) -> Network | None:
-    """The narrowest network of a blocklist that covers this one."""
-    for prefix in range(network.prefix, 0, -1):
-        wider = network.widened(prefix)
-        if to_key(wider) in members:
-            return wider
-    return None
 
 
 def reputation(config: Config, network: Network) -> list[dict[str, Any]]:
@@ -131,7 +122,11 @@ def explained_lines(found: dict[str, Any]) -> list[str]:
             f"  {block['action']} by {block['target']} as {block['address']}: rule {quoted(block['rule_name'])}"
             f" [{quoted(block['reason'])}], {_end(block)}, {block['packets']} packets"
         )
-    if not found["blocks"]:
+    exempt = any(_covers(item["address"], found["address"]) for item in found["whitelist"])
+    for item in found["blocklists"]:
+        verb = "on" if exempt else "dropped by"
+        lines.append(f"  {verb} blocklist {item['name']} ({item['target']}) as {item['network']}")
+    if not found["blocks"] and (exempt or not found["blocklists"]):
         lines.append("  not blocked")
     for item in found["whitelist"]:
         word = "protected by" if item["origin"] == "protected" else f"whitelisted ({item['origin']}) by"
@@ -141,8 +136,6 @@ def explained_lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"  {item['provider']}: {item['state']}{_told(item['detail'])}")
     if found["offences"]:
         lines.append(f"  blocked {len(found['offences'])} times that are remembered, last {found['offences'][-1]}")
-    for item in found["blocklists"]:
-        lines.append(f"  on the blocklist {item['name']} ({item['target']}) as {item['network']}")
     if found["history"]:
         rows = (
             [
@@ -161,6 +154,10 @@ def explained_lines(found: dict[str, Any]) -> list[str]:
         rows = ([item["count"], item["last"], item["sid"] or "-", item["msg"]] for item in found["alerts"])
         lines += ["", table(("ALERTS", "LAST", "SID", "MESSAGE"), rows)]
     return lines
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    return parse_network(wide).contains(parse_network(narrow))
 
 
 def _end(block: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from ..effects.state import holder
 from ..effects.wording import local_time, quoted
 from ..firewall.duration import format_duration
 from ..service import STATUS_FILE
+from .tables import blocklist_lines
 
 _TOP = 5
 
@@ -55,7 +56,7 @@ def status_lines(status: dict[str, Any], now: float) -> list[str]:
         lines = ["watcher   not running (systemctl start ngfw-watcher); blocks stay in the kernel until they end"]
     counters = status.get("counters")
     if not counters:
-        return lines + _block_lines(status.get("blocks"))
+        return lines + _kernel_lines(status)
     last = status.get("last_event")
     reaction = counters["ngfw_reaction_seconds"]
     mean = f"{reaction['sum'] / reaction['count'] * 1000:.1f} ms on average" if reaction["count"] else "-"
@@ -80,10 +81,12 @@ def status_lines(status: dict[str, Any], now: float) -> list[str]:
         lines.append(f"provider  {provider['name']}: {provider['state']}, {quoted(provider['detail'])}")
     hits = sorted(counters["ngfw_rule_hits_total"].items(), key=lambda item: -item[1])
     lines += [f"  {count:>9} hits    {quoted(rule)}" for rule, count in hits[:_TOP]]
-    return lines + _block_lines(status.get("blocks"))
+    return lines + _kernel_lines(status)
 
 
-def _block_lines(blocks: dict[str, Any] | None) -> list[str]:
+def _kernel_lines(status: dict[str, Any]) -> list[str]:
+    """What is in force, if it could be read."""
+    blocks = status.get("blocks")
     if blocks is None:
         return []
     lines = [f"blocks    {blocks['count']} in force"]
@@ -91,7 +94,7 @@ def _block_lines(blocks: dict[str, Any] | None) -> list[str]:
     if blocks["top_offenders"]:
         lines.append("offenders, by packets stopped")
         lines += [f"  {item['packets']:>9} packets {item['address']}" for item in blocks["top_offenders"]]
-    return lines
+    return lines + blocklist_lines(status["blocklists"])
 
 
 def _ago(now: float, then: float) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -38,6 +39,14 @@ def blocks_table(blocks: Sequence[dict[str, Any]]) -> str:
             for block in blocks
         ),
     )
+
+
+def blocklist_lines(items: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each blocklist and direction, from the items of `ngfw_info.blocklists`."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for item in items:
+        counts[item["name"], item["target"]] += item["count"]
+    return [f"blocklist {name} ({target}): {count} networks" for (name, target), count in sorted(counts.items())]
 
 
 def remaining(seconds: int | None) -> str:
