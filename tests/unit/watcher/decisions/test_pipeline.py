@@ -131,6 +131,15 @@ def test_a_hit_of_a_rule_without_actions_is_a_line_about_its_alert_and_nothing_e
     assert setup.metrics.rule_hits == {"High": 1}
 
 
+@pytest.mark.feature("S5")
+def test_addresses_of_a_network_that_are_counted_together_are_blocked_one_by_one() -> None:
+    setup = Setup(RULES.replace("severity: high", "severity: high\n    group_by: [offender/24]\n    threshold: 20"))
+    lines = [alert(f"203.0.113.{n}", at=NOW + n) for n in range(1, 51)]
+    assert outcomes(setup.feed(*lines, now=NOW + 60)) == [("new", "block", f"203.0.113.{n}") for n in (20, 40)]
+    apart = [alert(f"198.51.{n}.1", at=NOW + n) for n in range(1, 51)]
+    assert outcomes(setup.feed(*apart, now=NOW + 60)) == []
+
+
 def test_a_line_becomes_a_decision(setup: Setup) -> None:
     batch = setup.feed(alert())
     assert outcomes(batch) == [("new", "block", "203.0.113.7")]

@@ -267,3 +267,36 @@ def test_a_flood_of_sources_slows_nothing_much() -> None:
     full = min(flood(run, range(at << 20, (at << 20) + 20_000), 4000) for at in (3, 4, 5))
     assert run.evicted
     assert full < 4 * quiet  # twofold measured; more only if eviction looked at more than the oldest
+
+
+@pytest.mark.feature("S5")
+@pytest.mark.parametrize(
+    ("group", "addresses", "hit"),
+    [
+        ("offender/24", ["198.51.100.1", "198.51.100.77", "198.51.100.255"], True),
+        ("offender/24", ["198.51.100.1", "198.51.101.1", "198.51.102.1"], False),
+        ("offender/22", ["198.51.100.1", "198.51.101.1", "198.51.103.1"], True),
+        ("offender/32", ["198.51.100.1", "198.51.100.1", "198.51.100.1"], True),
+        ("offender/32", ["198.51.100.1", "198.51.100.2", "198.51.100.3"], False),
+        # The other family is grouped as without a prefix.
+        ("offender/24", ["2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:1::3"], True),
+        ("offender/24", ["2001:db8:0:1::1", "2001:db8:0:2::1", "2001:db8:0:3::1"], False),
+        ("offender/48", ["2001:db8:0:1::1", "2001:db8:0:2::1", "2001:db8:0:3::1"], True),
+        ("offender/128", ["2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:1::3"], False),
+        ("offender/48", ["198.51.100.1", "198.51.100.2", "198.51.100.3"], False),
+        ("offender/48", ["198.51.100.1", "198.51.100.1", "198.51.100.1"], True),
+        ("offender/24", ["no address", "no address", "no address"], True),
+    ],
+)
+def test_a_group_may_be_a_network(group: str, addresses: list[str], hit: bool) -> None:
+    run = Engine(rules(BRUTE + f", group_by: [{group}]"), network_of=lambda address: address.rpartition("::")[0])
+    hits = [names(run, "ssh", {**SSH, "offender": address}) for address in addresses]
+    assert hits == [[], [], ["brute"] if hit else []]
+
+
+@pytest.mark.feature("S5")
+def test_other_addresses_have_networks_too_and_can_be_grouped_with_more() -> None:
+    run = engine(BRUTE + ", group_by: [dest_ip/24, dest_port]")
+    hits = [names(run, "ssh", {**SSH, "dest_ip": f"192.0.2.{n}"}) for n in range(3)]
+    assert hits == [[], [], ["brute"]]
+    assert [names(run, "ssh", {**SSH, "dest_ip": n}) for n in (None, 7, [1])] == [[], [], []]

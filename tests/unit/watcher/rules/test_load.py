@@ -177,6 +177,34 @@ def test_a_name_is_unique_over_all_files(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.feature("S5")
+@pytest.mark.parametrize("group", ["offender/1", "offender/24", "src_ip/32", "flow.dest_ip/33", "dest_ip/128"])
+def test_a_group_may_be_a_network(group: str) -> None:
+    text = f"rules:\n  - {{name: x, type: flow, expression: true, group_by: [{group}]}}\n"
+    assert load(text).rules[0].group_by == (group,)
+
+
+@pytest.mark.feature("S5")
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ("offender/0", "'0' is no prefix; write offender/24, up to 32 for networks of IPv4 addresses, or offender/48"),
+        ("offender/129", "'129' is no prefix"),
+        ("offender/024", "'024' is no prefix"),
+        ("offender/24/48", "'offender/24' is no address"),
+        ("offender/", "'' is no prefix"),
+        ("offender/٢", "'٢' is no prefix"),
+        ("dest_port/24", "'dest_port' is no address, so it has no prefix; write it alone, or offender/24"),
+        ("tunnel.src_ip/xx", "'xx' is no prefix"),
+    ],
+)
+def test_a_wrong_network_to_group_by_is_one_problem(group: str, message: str) -> None:
+    text = f"rules:\n  - {{name: x, type: flow, expression: true, group_by: ['{group}']}}\n"
+    (problem,) = problems(text)
+    assert problem.startswith("web.yml:2: an item of 'group_by' cannot be used: ")
+    assert message in problem
+
+
 def test_a_group_by_a_wrong_field_is_one_problem() -> None:
     text = "rules:\n  - {name: x, type: ssh, expression: true, group_by: [srcip]}\n"
     assert problems(text) == [

@@ -7,9 +7,12 @@ All state is in memory and is rebuilt by feeding the last lines of the log again
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Callable, NamedTuple
 
+from ..firewall.address import parse_host
+from ..firewall.errors import AddressError
 from ..rules import fields
 from .glance import Glance, either
 from .model import Rule
@@ -23,6 +26,8 @@ NetworkOf = Callable[[str], str]
 _INDEXED = ("alert.signature_id", "dest_port", "src_port", "alert.severity", "app_proto", "proto")
 _WORTH_AN_INDEX = 4  # asking three rules costs as much as looking one up
 _LONGEST_KEY = 64
+_IPV4_BITS = 32
+_KNOWN_NETWORKS = 4096
 _SCALARS = frozenset((str, int, float, bool))
 # A rule keeps at least this many groups, however many rules count.
 _MIN_GROUPS = 20_000
@@ -201,7 +206,7 @@ def _getter(name: str) -> Getter:
 
 
 def _group_getter(names: tuple[str, ...], network_of: NetworkOf) -> Callable[[Record], Hashable | None]:
-    getters = [_offender(network_of) if name == "offender" else _getter(name) for name in names]
+    getters = [_part_getter(name, network_of) for name in names]
     if len(getters) == 1:
         single = getters[0]
 
@@ -218,10 +223,38 @@ def _group_getter(names: tuple[str, ...], network_of: NetworkOf) -> Callable[[Re
     return get_all
 
 
+def _part_getter(text: str, network_of: NetworkOf) -> Getter:
+    name, prefix = fields.parse_group(text)
+    get = _offender(network_of) if name == "offender" else _getter(name)
+    if prefix is None:
+        return get
+    width, raw = prefix, _sender if name == "offender" else get
+
+    @lru_cache(maxsize=_KNOWN_NETWORKS)
+    def network(address: str) -> str | None:
+        """None for an address of the other family, and for what is none."""
+        try:
+            host = parse_host(address)
+        except AddressError:
+            return None
+        return str(host.widened(width)) if (host.family == "ipv4") == (width <= _IPV4_BITS) else None
+
+    def get_network(record: Record) -> Any:
+        address = raw(record)
+        found = network(address) if address.__class__ is str else None
+        return get(record) if found is None else found
+
+    return get_network
+
+
+def _sender(record: Record) -> Any:
+    # Where nobody can be named, events are still counted by their sender: hits without effect are journaled.
+    return record.get("offender") or record.get("src_ip")
+
+
 def _offender(network_of: NetworkOf) -> Getter:
     def get(record: Record) -> Any:
-        # Where nobody can be named, events are still counted by their sender: hits without effect are journaled.
-        address = record.get("offender") or record.get("src_ip")
+        address = _sender(record)
         return network_of(address) if address.__class__ is str and ":" in address else address
 
     return get

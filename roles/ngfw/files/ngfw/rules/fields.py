@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from functools import lru_cache
 from typing import Union
 
@@ -81,6 +82,10 @@ ADDRESSES = frozenset(
 """Fields that hold one address, whatever way it is written."""
 
 
+_OF_NETWORK = re.compile(r"(.*)/(.*)", re.DOTALL)
+_PREFIX = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
+
+
 class FieldError(ValueError):
     """A name that no record of the event type has; the text says what to write instead."""
 
@@ -154,6 +159,27 @@ def parse_field(text: str) -> Path:
     if not all(steps):
         raise FieldError(f"'{text[:60]}' is not the name of a field; write it as in flow.dest_ip")
     return tuple(steps)
+
+
+def parse_group(text: str) -> tuple[str, int | None]:
+    """What a rule groups by: the name of a field and, of an address such as ``offender/24``, the prefix of the network
+    that is counted as one. One up to 32 is of IPv4 addresses, a longer one of IPv6 addresses; the others are grouped
+    as without it. Raises FieldError.
+    """
+    match = _OF_NETWORK.fullmatch(text)
+    if match is None:
+        return text, None
+    name, prefix = match.groups()
+    if name not in ADDRESSES:
+        raise FieldError(
+            f"'{name[:60]}' is no address, so it has no prefix; write it alone, or offender{text[len(name) :][:8]}"
+        )
+    if not _PREFIX.fullmatch(prefix) or int(prefix) > 128:
+        raise FieldError(
+            f"'{prefix[:20]}' is no prefix; write {name}/24, up to 32 for networks of IPv4 addresses, or {name}/48, "
+            "from 33 to 128 for networks of IPv6 addresses"
+        )
+    return name, int(prefix)
 
 
 def _unknown(path: Path, event_type: str) -> str:

@@ -154,7 +154,7 @@ def _rule(section: Section, name: str | None, defaults: Defaults) -> Rule | None
     actions = _actions(section, defaults)
     group = _GROUP_OF_TARGET[actions[0].target if actions else "offender"]
     known = len(section.problems)
-    group_by = section.items("group_by", _field(event_type), (group,))
+    group_by = section.items("group_by", _group(event_type), (group,))
     if not group_by and len(section.problems) == known:
         section.problem(section.line_of("group_by"), "'group_by' names no field; name one, or remove the key")
     fixed = {
@@ -229,6 +229,23 @@ def _field(event_type: str | None) -> values.Converter[str]:
         except fields.FieldError as error:
             raise WrongValueError(f"cannot be used: {error}") from None
         return name
+
+    return convert
+
+
+def _group(event_type: str | None) -> values.Converter[str]:
+    known = _field(event_type)
+
+    def convert(node: Node) -> str:
+        if not isinstance(node, ScalarNode) or "/" not in node.text:
+            return known(node)
+        try:
+            name, _prefix = fields.parse_group(node.text)
+            if event_type is not None:
+                fields.types_of(fields.parse_field(name), event_type)
+        except fields.FieldError as error:
+            raise WrongValueError(f"cannot be used: {error}") from None
+        return node.text
 
     return convert
 

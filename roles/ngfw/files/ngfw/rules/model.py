@@ -49,8 +49,9 @@ class Rule:
     """One rule of a rule file.
 
     It is hit by the ``threshold``-th event of its ``type`` that meets the expression within ``window`` and one group:
-    the values of the fields ``group_by``, which names at least one. With ``distinct`` it counts different values of
-    that field instead of events. A hit clears the group's window, so the next one needs as many events again.
+    the values of the fields ``group_by``, which names at least one; ``offender/24`` is the network of that prefix.
+    With ``distinct`` it counts different values of that field instead of events. A hit clears the group's window, so
+    the next one needs as many events again.
     """
 
     name: str
