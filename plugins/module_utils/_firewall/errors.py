@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 
@@ -28,6 +30,18 @@ class MissingTool(FirewallError):
 
 class NotPermitted(FirewallError):
     """The kernel refused for lack of privileges."""
+
+
+class UnsafeFile(FirewallError, OSError):
+    """What lies at a path that others may write is not opened: a link, a FIFO, somebody else's file, too large."""
+
+    def __init__(self, path: str | os.PathLike[str], what: str, remedy: str = "remove it") -> None:
+        """`what` goes on after the path; it is also the error's `strerror`."""
+        super().__init__(errno.EPERM, what, os.fspath(path))
+        self._remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.filename} {self.strerror}; {self._remedy}"
 
 
 class LockTimeout(FirewallError):
