@@ -2,9 +2,9 @@
 """Files in directories that other users may write: opened without following, waiting for or trusting what they left.
 
 A path is walked one component at a time. A link on it is followed only where nobody but root and this process's user
-can have put it there, so an administrator's links work and a service user's lead nowhere. What is opened is a regular
-file of somebody who may write its directory; nothing is read beyond a limit. A file is replaced by a fresh one that is
-renamed over it, never written in place.
+can have put it there, so an administrator's links work and a service user's lead nowhere; the last component is no link
+at all, unless the caller takes what an administrator names. What is opened is a regular file of somebody who may write
+its directory; nothing is read beyond a limit. A file is replaced by a fresh one that is renamed over it.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _KINDS = {
 }
 
 
-def open_descriptor(path: Path, flags: int = os.O_RDONLY, mode: int = 0o640) -> int:
-    """A descriptor of a regular file; never waits. A link as the last component is refused where `flags` write.
+def open_descriptor(path: Path, flags: int = os.O_RDONLY, mode: int = 0o640, *, follow: bool = False) -> int:
+    """A descriptor of a regular file; never waits. With `follow` the last component may be an administrator's link.
 
     With O_CREAT a missing file is made with `mode`, O_TRUNC takes effect after all checks. Raises UnsafeFile, OSError.
     """
-    with _located(path, follow=flags & os.O_ACCMODE == os.O_RDONLY) as (directory, name):
+    with _located(path, follow=follow) as (directory, name):
         try:
             descriptor = os.open(name, flags & ~os.O_TRUNC | _SAFE, mode, dir_fd=directory)
         except OSError as error:
@@ -57,14 +57,14 @@ def open_descriptor(path: Path, flags: int = os.O_RDONLY, mode: int = 0o640) -> 
     return descriptor
 
 
-def open_for_reading(path: Path) -> BinaryIO:
+def open_for_reading(path: Path, *, follow: bool = False) -> BinaryIO:
     """The file as a stream of bytes. Its length is whatever its owner made it. Raises UnsafeFile, OSError."""
-    return os.fdopen(open_descriptor(path), "rb")
+    return os.fdopen(open_descriptor(path, follow=follow), "rb")
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
+def read_bytes(path: Path, limit: int, *, follow: bool = False) -> bytes:
     """The whole file, of at most `limit` bytes. Raises UnsafeFile, also for a larger one, and OSError."""
-    with open_for_reading(path) as stream:
+    with open_for_reading(path, follow=follow) as stream:
         data = stream.read(limit + 1) if os.fstat(stream.fileno()).st_size <= limit else None
     if data is None or len(data) > limit:
         what = f"is larger than {limit >> 20} MiB" if limit >= 1 << 20 else f"is larger than {limit} bytes"

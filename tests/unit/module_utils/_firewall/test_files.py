@@ -59,6 +59,7 @@ def special(request, shared, tmp_path, monkeypatch):
     "work",
     [
         lambda path: files.read_bytes(path, 100),
+        lambda path: files.read_bytes(path, 100, follow=True),
         files.open_for_reading,
         lambda path: files.open_descriptor(path, os.O_RDWR),
         lambda path: files.open_descriptor(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT),
@@ -140,7 +141,7 @@ def test_relative_paths_and_dots_are_followed(tmp_path, monkeypatch):
     assert files.read_bytes(files.Path("../sub/.././file"), 10) == b"1"
 
 
-def test_links_that_nobody_else_can_have_made_are_followed(tmp_path):
+def test_links_that_nobody_else_can_have_made_are_followed_where_that_is_meant(tmp_path):
     target = tmp_path / "real"
     target.mkdir()
     (target / "file").write_bytes(b"1")
@@ -148,7 +149,9 @@ def test_links_that_nobody_else_can_have_made_are_followed(tmp_path):
     (tmp_path / "relative").symlink_to("absolute/../real/file")
 
     assert files.read_bytes(tmp_path / "absolute" / "file", 10) == b"1"
-    assert files.read_bytes(tmp_path / "relative", 10) == b"1"
+    assert files.read_bytes(tmp_path / "relative", 10, follow=True) == b"1"
+    with pytest.raises(UnsafeFile, match="is a symbolic link"):
+        files.read_bytes(tmp_path / "relative", 10)
     files.replace(tmp_path / "absolute" / "file", b"2")
     assert (target / "file").read_bytes() == b"2"
 
@@ -163,7 +166,7 @@ def test_no_other_link_on_the_way_is_followed(shared, tmp_path):
 
     for path in (shared / "sub" / "file", tmp_path / "first"):
         with pytest.raises(UnsafeFile, match="symbolic link in a directory that others may write"):
-            files.read_bytes(path, 100)
+            files.read_bytes(path, 100, follow=True)
     with pytest.raises(UnsafeFile):
         files.replace(shared / "sub" / "file", b"")
     assert (tmp_path / "real" / "file").read_bytes() == b"precious"
@@ -180,9 +183,9 @@ def test_in_a_sticky_directory_root_follows_only_its_own_links(tmp_path):
     (directory / "theirs").symlink_to(tmp_path / "file")
     os.chown(directory / "theirs", OTHER, OTHER, follow_symlinks=False)
 
-    assert files.read_bytes(directory / "ours", 10) == b"1"
+    assert files.read_bytes(directory / "ours", 10, follow=True) == b"1"
     with pytest.raises(UnsafeFile):
-        files.read_bytes(directory / "theirs", 10)
+        files.read_bytes(directory / "theirs", 10, follow=True)
 
 
 @root
