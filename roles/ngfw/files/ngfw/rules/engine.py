@@ -14,6 +14,7 @@ from typing import Any, Callable, NamedTuple
 from ..firewall.address import parse_host
 from ..firewall.errors import AddressError
 from ..rules import fields
+from .doubles import Doubles
 from .glance import Glance, either
 from .model import Rule
 from .windows import MAX_GROUPS, Counter, DistinctCounter, Memory
@@ -46,7 +47,7 @@ class Hit(NamedTuple):
 class _Runner:
     """One enabled rule with its state."""
 
-    __slots__ = ("after", "counter", "distinct", "group", "matches", "memory", "position", "rule", "values")
+    __slots__ = ("after", "counter", "counts", "distinct", "group", "matches", "memory", "position", "rule", "values")
 
     def __init__(self, rule: Rule, position: int, max_groups: int, network_of: NetworkOf) -> None:
         self.rule = rule
@@ -63,11 +64,10 @@ class _Runner:
         if rule.distinct is not None:
             self.distinct = _getter(rule.distinct)
             self.values = DistinctCounter(rule.threshold, rule.window, max_groups)
+        self.counts = self.counter is not None or self.values is not None or rule.sequence is not None
 
     def count(self, record: Record, time: float) -> int:
         """Count a matching event; the count if it is a hit, else 0."""
-        if self.counter is None and self.values is None and self.after is None:
-            return 1
         group = self.group(record)
         if group is None:
             return 0
@@ -144,6 +144,7 @@ class Engine:
         for runner in self._runners:
             by_type.setdefault(runner.rule.type, []).append(runner)
         self._plans = {event_type: _Plan(runners) for event_type, runners in by_type.items()}
+        self._doubles = Doubles()
         self.types = frozenset(self._plans)
         """The event types that enabled rules are of."""
 
@@ -169,9 +170,14 @@ class Engine:
         if plan is None:
             return hits
         remembered: list[tuple[Memory, Hashable]] = []
+        double: bool | None = None
         for runner in plan.candidates(record):
             if runner.matches(record):
-                count = runner.count(record, time)
+                count = 1
+                if runner.counts:
+                    if double is None:
+                        double = self._doubles.is_double(event_type, record, time)
+                    count = 0 if double else runner.count(record, time)
                 if count:
                     hits.append(Hit(runner.rule, record, time, count))
                     if runner.memory is not None:
