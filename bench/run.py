@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SUBJECTS = ("answers", "modules", "packets", "reputation", "rules", "watcher")
+SUBJECTS = ("answers", "modules", "packets", "regexes", "reputation", "rules", "watcher")
 
 
 def main(names: list[str]) -> int:

@@ -31,6 +31,7 @@ from .firewall.errors import FirewallError
 from .intel.mailbox import Answer
 from .metrics import Metrics
 from .rules.load import RuleSet
+from .rules.regex import Patience
 from .running.blocks import Blocks
 from .running.exporter import Exporter
 from .running.healing import Healing
@@ -378,6 +379,7 @@ class Service:
             history=self._history,
             metrics=self._metrics,
             report=self._warn,
+            patience=Patience(),
         )
 
     # -- reports

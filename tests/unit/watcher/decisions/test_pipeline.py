@@ -667,3 +667,17 @@ def test_high_alert_makes_require_block_before_the_answer() -> None:
     assert list(setup.pipeline.modes(NOW)) == ["high-alert mode"]
     assert setup.feed(alert("203.0.113.9")).decisions[0].what.duration == 60
     assert setup.feed(alert("203.0.113.10", at=NOW + 61), now=NOW + 61).decisions[0].action == "skip"
+
+
+@pytest.mark.feature("S3")
+def test_searches_that_are_cut_off_are_counted_and_each_regex_is_named_once() -> None:
+    setup = Setup(
+        "rules:\n"
+        "  - {name: Slow, type: alert, expression: 'matches(alert.signature, \"(?:ab?)+c\") or alert.severity == 3'}\n"
+    )
+    hostile = alert(alert={"gid": 1, "signature_id": 1, "signature": "a" * 8000 + "!c", "severity": 3})
+    assert setup.feed(hostile * 3).decisions, "the rest of the expression still counts"
+    setup.feed(hostile)
+    assert setup.metrics.errors == 4
+    (said,) = setup.said
+    assert said.startswith("rule 'Slow': searching for the regex '(?:ab?)+c' took too long")

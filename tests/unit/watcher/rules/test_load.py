@@ -281,7 +281,7 @@ VALUES = {
         "http.url == 'x'",
         "lenght(proto) == 1",
         "matches(proto, '[')",
-        "matches(proto, '(a*)*')",
+        "matches(proto, '(a{999}){999}')",
         "in_subnet(src_ip, '10.0.0.0/99')",
         "src_ip == '10.0.0.0/8'",
         "proto.__class__ == 'x'",

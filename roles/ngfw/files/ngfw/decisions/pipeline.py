@@ -21,6 +21,7 @@ from ..metrics import Metrics
 from ..rules.engine import Engine, Hit
 from ..rules.load import RuleSet
 from ..rules.model import RuleAction
+from ..rules.regex import Patience
 from ..settings.config import Config
 from .cases import decode
 from .decision import Decision, Lift, Outcome, counted, noted, signature, skipped
@@ -81,15 +82,16 @@ class Pipeline:
         history: History | None = None,
         metrics: Metrics | None = None,
         report: Callable[[str], None] | None = None,
+        patience: Patience | None = None,
     ) -> None:
         """`look` says what is in force, for one batch after the other; `own` are the host's addresses beside
-        `home_net`; `report` is told the first bad line of each kind.
+        `home_net`; `report` is told the first bad line of each kind; `patience` is what all regexes may take.
 
         Without `ask` there are no providers, without `history` no offender was blocked before.
         """
         self.metrics = metrics or Metrics()
         self._rules = rules
-        self._engine = Engine(rules, network_of=self._network_of)
+        self._engine = Engine(rules, network_of=self._network_of, patience=patience)
         self._window = rules.longest_window
         self._counted = _counted_types(rules)
         self._only_counting = _only_counting(rules)
@@ -145,6 +147,10 @@ class Pipeline:
         if seen:
             self._count(seen)
             self._newest = chunk
+        for name, pattern, count in self._engine.cut_off():
+            self.metrics.errors += count
+            text = f"rule '{name}': searching for the regex {pattern!r} took too long and was given up, as no match"
+            self._tell(f"{text}; write it without repeats that overlap; further ones are only counted")
         return batch
 
     def answered(self, answers: Iterable[Answer], *, now: float) -> tuple[Batch, list[Lift]]:
@@ -341,9 +347,13 @@ class Pipeline:
 
     def _invalid(self, kind: str, text: str, path: str, count: int = 1) -> None:
         self.metrics.lines_invalid += count
-        if kind not in self._reported:
-            self._reported.add(kind)
-            self._report(f"{path}: a line was skipped: {text}; further ones of this kind are only counted")
+        self._tell(f"{path}: a line was skipped: {text}; further ones of this kind are only counted", kind)
+
+    def _tell(self, text: str, kind: str = "") -> None:
+        """Report once for each kind; by default each text is one."""
+        if (kind or text) not in self._reported:
+            self._reported.add(kind or text)
+            self._report(text)
 
 
 class _Repeats:

@@ -17,6 +17,7 @@ from ..rules import fields
 from .doubles import Doubles
 from .glance import Glance, either
 from .model import Rule
+from .regex import Patience
 from .windows import MAX_GROUPS, Counter, DistinctCounter, Memory
 
 Record = dict[str, Any]
@@ -119,11 +120,14 @@ class Engine:
     """Feeds events to the enabled ones of the rules.
 
     ``network_of`` may name, for the text of an IPv6 offender, what is blocked in its place, so that somebody who has
-    a whole network to choose addresses from is counted as one.
+    a whole network to choose addresses from is counted as one. ``patience`` is what all their regexes may take.
     """
 
-    def __init__(self, rules: Iterable[Rule], *, network_of: NetworkOf = str) -> None:
+    def __init__(self, rules: Iterable[Rule], *, network_of: NetworkOf = str, patience: Patience | None = None) -> None:
         enabled = [rule for rule in rules if rule.enabled]
+        self._limited = [(rule.name, regex) for rule in enabled for regex in rule.expression.limited]
+        for _name, regex in self._limited:
+            regex.patience = patience
         counting = sum(1 for rule in enabled if rule.threshold > 1 or rule.distinct is not None)
         max_groups = min(MAX_GROUPS, max(_MIN_GROUPS, _ALL_GROUPS // max(counting, 1)))
         self._runners = [_Runner(rule, position, max_groups, network_of) for position, rule in enumerate(enabled)]
@@ -162,6 +166,13 @@ class Engine:
             if count:
                 counts[runner.rule.name] = count
         return counts
+
+    def cut_off(self) -> list[tuple[str, str, int]]:
+        """The rule, the pattern and the number of searches that were given up since the last call."""
+        found = [(name, regex.pattern, regex.cut_off) for name, regex in self._limited if regex.cut_off]
+        for _name, regex in self._limited:
+            regex.cut_off = 0
+        return found
 
     def feed(self, event_type: str, record: Record, time: float) -> list[Hit]:
         """The hits of an event at its own time (epoch seconds), in the order of the rules."""

@@ -18,7 +18,7 @@ from typing import Any, Callable, Union
 from ..firewall.errors import InvalidInput
 from ..rules import fields, functions
 from .glance import Glance, glance
-from .regex import RegexError, compile_regex
+from .regex import Limited, RegexError, compile_regex
 from .syntax import (
     COMPARISONS,
     Binary,
@@ -54,10 +54,10 @@ class Expression:
     ``matches(record)`` tells whether an EVE record of the event type meets it; it never raises.
     ``required`` maps fields (dotted) to the values of which every matching record has one there.
     ``glance`` tells lines without such a record by their bytes, if that can be done.
-    ``literals`` are all texts and numbers that stand in it.
+    ``literals`` are all texts and numbers that stand in it, ``limited`` the regexes whose searches may be cut off.
     """
 
-    __slots__ = ("glance", "literals", "matches", "required", "text")
+    __slots__ = ("glance", "limited", "literals", "matches", "required", "text")
 
     def __init__(
         self,
@@ -66,12 +66,14 @@ class Expression:
         required: Required,
         literals: frozenset[Value],
         glance: Glance | None,
+        limited: tuple[Limited, ...],
     ) -> None:
         self.text = text
         self.matches = matches
         self.required = required
         self.literals = literals
         self.glance = glance
+        self.limited = limited
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
@@ -82,7 +84,9 @@ def compile_expression(text: str, *, event_type: str) -> Expression:
     tree = parse(text)
     compiler = _Compiler(event_type)
     matches = compiler.function(tree)
-    return Expression(text, matches, _required(tree), frozenset(compiler.literals), glance(tree))
+    return Expression(
+        text, matches, _required(tree), frozenset(compiler.literals), glance(tree), tuple(compiler.limited)
+    )
 
 
 class _Compiler:
@@ -93,6 +97,7 @@ class _Compiler:
         self._constants: dict[str, Any] = {}
         self._temporaries = 0
         self.literals: set[Value] = set()
+        self.limited: list[Limited] = []
 
     def function(self, tree: Tree) -> Callable[[dict[str, Any]], bool]:
         """The compiled test of a record."""
@@ -192,9 +197,12 @@ class _Compiler:
             if not isinstance(tree, Literal) or not isinstance(tree.value, str):
                 raise ExpressionError(f'{name}() takes its regex as a text in quotes: {name}(x, "regex")', tree.offset)
             try:
-                return self._constant(compile_regex(tree.value))
+                searcher = compile_regex(tree.value)
             except RegexError as error:
                 raise ExpressionError(str(error), tree.offset) from None
+            if isinstance(searcher, Limited):
+                self.limited.append(searcher)
+            return self._constant(searcher)
         if wanted == functions.NETWORKS:
             items = tree.items if isinstance(tree, ListOf) else (tree,)
             texts = [each.value for each in items if isinstance(each, Literal) and isinstance(each.value, str)]

@@ -12,8 +12,8 @@ from typing import Any, Callable, NamedTuple
 
 from ..firewall.address import PRIVATE, Network, NetworkSet, parse_host, parse_network
 from ..firewall.errors import AddressError
+from .regex import TEXT, Searcher
 
-MATCH_CHARACTERS = 8192
 NUMBERS = frozenset((int, float))
 # Beyond this a number is missing: integers of a thousand digits would make products slow.
 LARGEST = 1 << 64
@@ -132,9 +132,9 @@ def ends_with(value: Any, end: Any) -> bool:
     return value.__class__ is str and end.__class__ is str and value.endswith(end)
 
 
-def matches(value: Any, pattern: re.Pattern[str]) -> bool:
+def matches(value: Any, pattern: Searcher) -> bool:
     """Whether the regular expression is found in the first 8 KiB of the text."""
-    return value.__class__ is str and pattern.search(value[:MATCH_CHARACTERS]) is not None
+    return value.__class__ is str and pattern.search(value[:TEXT]) is not None
 
 
 def in_subnet(value: Any, networks: NetworkSet) -> bool:
