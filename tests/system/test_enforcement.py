@@ -245,18 +245,39 @@ def test_a_full_set_stops_no_other_block_and_no_restart(watcher: Watcher) -> Non
     wait_until(lambda: not watcher.network.passes("2001:db8:8::1"))
 
 
-@pytest.mark.feature("C12")
-def test_a_dry_run_touches_nothing(watcher: Watcher) -> None:
-    watcher.configure(dry_run=True)
+@pytest.mark.feature("C12", "U1")
+def test_a_dry_run_stops_the_watchers_own_blocks_and_nothing_else(watcher: Watcher) -> None:
+    watcher.configure(dry_run=True, whitelist=["203.0.113.0/28"])
     watcher.start()
-    watcher.write(alert("198.51.100.7"), alert("198.51.100.7"))
-    wait_until(lambda: watcher.lines("alerts.json"))
+    for number in range(3):
+        watcher.write(alert("198.51.100.7", number))
+        wait_until(lambda number=number: len(watcher.lines("alert.log")) == number + 1)
     assert watcher.network.passes("198.51.100.7")
-    assert watcher.network.host.run("ipset", "list", "-n").stdout == ""
-    assert "NGFW" not in watcher.network.host.run("iptables-save").stdout
     assert [(each["action"], each["dry_run"]) for each in watcher.decisions()] == [("block", True)]
     assert watcher.lines("blocks.log") == []
+    counted = "dry run   would have made 1 blocks; 2 further hits on them"
+    wait_until(lambda: counted in watcher.command("status").stdout)
+    explained = watcher.command("explain", "198.51.100.7").stdout
+    assert "not blocked" in explained
+    assert "would block" in explained
+    # Whitelist, manual blocks and what the next boot needs are as without it.
+    refused = watcher.command("block", "203.0.113.7")
+    assert refused.returncode == 1
+    assert "whitelisted: 203.0.113.0/28" in refused.stderr
+    assert watcher.command("block", "203.0.113.99").returncode == 0
+    assert not watcher.network.passes("203.0.113.99")
+    watcher.network.host.run("iptables", "-F")
+    wait_until(lambda: not watcher.network.passes("203.0.113.99"))
+    # Who is whitelisted now would have been unblocked.
+    assert watcher.command("whitelist", "add", "198.51.100.7").returncode == 0
+    wait_until(lambda: len(watcher.decisions()) == 2)
+    assert (watcher.decisions()[1]["action"], watcher.decisions()[1]["reason"]) == (
+        "unblock",
+        "whitelist: 198.51.100.7",
+    )
     assert watcher.stop() == 0
+    assert "203.0.113.99" in (watcher.state / "sets").read_text()
+    assert '198.51.100.7"' in (watcher.state / "sets").read_text()
 
 
 @pytest.mark.feature("C12")
@@ -280,17 +301,20 @@ def test_a_dry_run_in_the_foreground_stands_in_nobodys_way(watcher: Watcher) -> 
             stderr=subprocess.PIPE,
             text=True,
         )
-    with looker:
+    try:
         assert looker.stdout is not None
         assert looker.stderr is not None
         assert "watches (dry run)" in looker.stderr.readline()
         watcher.write(alert("198.51.100.7", 42), alert("198.51.100.7", 43), alert("10.0.0.1"))
         line = looker.stdout.readline()
-        assert 'block      198.51.100.7 for 30m [RULE High] by High SID=42 "alert number 42"' in line
-        assert "skip       10.0.0.1 [outbound: INTERNAL/PRIVATE (skipped)]" in looker.stdout.readline()
+        assert 'would block 198.51.100.7 for 30m [RULE High] by High SID=42 "alert number 42"' in line
+        assert "skip        10.0.0.1 [outbound: INTERNAL/PRIVATE (skipped)]" in looker.stdout.readline()
         looker.terminate()
         assert looker.wait(30) == 0
         assert "Traceback" not in looker.stderr.read()
+    finally:
+        looker.kill()
+        looker.communicate()
     wait_until(lambda: len(watcher.lines("alerts.json")) == 3)
     assert {each["dry_run"] for each in watcher.decisions()} == {False}
     assert files(watcher) == before

@@ -135,7 +135,7 @@ def test_a_missing_configuration_is_named(tmp_path: Path, capsys: pytest.Capture
 def test_replay(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
     assert here.run("replay", str(here.log)) == 0
     out = capsys.readouterr().out
-    assert "block      203.0.113.7 for 30m [RULE High]" in out
+    assert "would block 203.0.113.7 for 30m [RULE High]" in out
     assert "1 events" in out
     assert here.run("replay", "--json", str(here.log)) == 0
     (line,) = capsys.readouterr().out.splitlines()

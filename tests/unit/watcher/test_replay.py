@@ -109,10 +109,10 @@ def test_people_get_one_line_a_decision_and_a_summary(log: Path) -> None:
     decisions, summary = run([log])
     lines = [to_text(decision) for decision in decisions]
     assert lines[0] == (
-        '2025-09-02T11:00:00.000Z block      203.0.113.7 for 30m [RULE High] by High SID=7 "Some\\x0a\\"thing\\""'
+        '2025-09-02T11:00:00.000Z would block 203.0.113.7 for 30m [RULE High] by High SID=7 "Some\\x0a\\"thing\\""'
     )
     text = "\n".join(summary_lines(summary))
-    assert "4 events, 1 lines that are none, 4 hits of rules, 2 blocks and other actions" in text
+    assert "4 events, 1 invalid lines, 4 hits of rules, 2 blocks and other actions that would have been taken" in text
     assert "refused: 1 outbound" in text
     assert text.count("#") > 2
     assert "2025-09-02T11:00:00.000Z      1 " in text

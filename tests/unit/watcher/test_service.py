@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ngfw import service
 from ngfw.effects import enforcement
 from ngfw.effects.enforcement import Rehearsal
 from ngfw.firewall.address import parse_network
@@ -109,10 +110,10 @@ class DryRun:
             finally:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        service = Service(self.load)
+        watcher = Service(self.load)
         thread = threading.Thread(target=drive)
         thread.start()
-        service.run()
+        watcher.run()
         thread.join()
         for failure in failures:
             raise failure
@@ -122,6 +123,7 @@ class DryRun:
 def dry_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DryRun:
     # What the machine's own kernel holds is none of a test's business.
     monkeypatch.setattr(enforcement, "_kernel_whitelist", lambda config: [])
+    monkeypatch.setattr(service, "DryRun", Rehearsal)
     return DryRun(tmp_path)
 
 
@@ -329,9 +331,11 @@ def test_a_rehearsal_ends_its_blocks_by_the_clock(dry_run: DryRun) -> None:
     now = [1000.0]
     rehearsal = Rehearsal(dry_run.config, clock=lambda: now[0])
     block = Block(parse_network("203.0.113.1"), duration=60)
-    assert [each.expires_at for each in rehearsal.block([block]).blocked] == [1060.0]
+    assert [each.expires_at for each in rehearsal.apply([block]).blocked] == [1060.0]
+    assert [rehearsal.apply([block]).blocked, rehearsal.apply([block]).already] == [[], [block]]
+    assert [each.expires_at for each in rehearsal.apply([block._replace(duration=90)]).extended] == [1090.0]
     assert rehearsal.active() == 1
-    now[0] = 1060.0
+    now[0] = 1090.0
     assert rehearsal.active() == 0
 
 

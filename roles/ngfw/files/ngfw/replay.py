@@ -179,9 +179,9 @@ def summary_lines(summary: Summary) -> list[str]:
     acted = sum(count for action, count in summary.decisions.items() if action != "skip")
     counts = (
         f"{sum(metrics.events.values())} events",
-        f"{metrics.lines_invalid} lines that are none",
+        f"{metrics.lines_invalid} invalid lines",
         f"{sum(metrics.rule_hits.values())} hits of rules",
-        f"{acted} blocks and other actions",
+        f"{acted} blocks and other actions that would have been taken",
         f"{metrics.duplicates_skip} hits on what was blocked already",
         f"{sum(metrics.skips.values())} refusals",
     )

@@ -20,7 +20,7 @@ from .decisions.history import History
 from .decisions.pipeline import Batch, Pipeline
 from .decisions.surge import HIGH_ALERT, MEANING
 from .effects.console import Console, NoState
-from .effects.enforcement import Enforcement, Rehearsal
+from .effects.enforcement import DryRun, Enforcement, Rehearsal
 from .effects.journal import Journal
 from .effects.state import State
 from .effects.transaction import Transaction
@@ -77,7 +77,7 @@ class Service:
         """`after` is called with the name of each step of each batch that is done. Raises ConfigError.
 
         With `dry_run` decisions are printed, and no file is written. The configuration's own dry_run is a service like
-        any other, with its journals and its cursor, that gives nothing to the kernel.
+        any other, with its journals and its cursor, that gives no blocks to the kernel.
         """
         self._load = load
         self._config, self._rules = load()
@@ -89,9 +89,7 @@ class Service:
         self._journal = Console() if dry_run else Journal(Path(self._config.log_directory), clock=clock)
         self._state = NoState() if dry_run else State(Path(self._config.state_directory), report=self._error)
         self._loop = Loop(_SIGNALS)
-        self._enforcement: Enforcement | Rehearsal = (
-            Rehearsal(self._config) if self._dry_run else Enforcement(self._config)
-        )
+        self._enforcement = self._new_enforcement()
         directory = Path(self._config.state_directory)
         self._history = History(None if self._dry_run else directory / HISTORY, report=self._say)
         self._reader = Reader(self._loop, self._state, self._config, report=self._warn)
@@ -117,7 +115,7 @@ class Service:
             self._state,
             self._journal,
             self._metrics,
-            self._enforcement.block,
+            self._enforcement.apply,
             dry_run=self._dry_run,
             clock=clock,
             on_entries=self._blocks.entered,
@@ -368,6 +366,11 @@ class Service:
         self._pipeline.recall(self._reader.before())
         self._journal.say(f"reloaded: {len(rules)} rules")
         self._warn_without_rules()
+
+    def _new_enforcement(self) -> Enforcement | Rehearsal:
+        if self._printing:
+            return Rehearsal(self._config, clock=self._clock)
+        return DryRun(self._config, clock=self._clock) if self._dry_run else Enforcement(self._config)
 
     def _new_pipeline(self) -> Pipeline:
         managed = replace(self._config, families=self._enforcement.families())

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..decisions import history as past
 from ..effects.journal import ALERT_LOG, ALERTS_JSON
-from ..effects.wording import quoted, unquoted
+from ..effects.wording import quoted, shown_action, unquoted
 from ..firewall.address import PRIVATE, Network, parse_network
 from ..intel import cache
 from ..intel.abuseipdb import NAME as ABUSEIPDB
@@ -35,7 +35,21 @@ MAX_HISTORY = 200
 MAX_ALERTS = 100
 """Different signatures that are shown."""
 
-_FIELDS = ("ts", "action", "ip", "target", "rule", "reason", "score", "sources", "sid", "msg", "duration", "expires_at")
+_FIELDS = (
+    "ts",
+    "action",
+    "ip",
+    "target",
+    "rule",
+    "reason",
+    "score",
+    "sources",
+    "sid",
+    "msg",
+    "duration",
+    "expires_at",
+    "dry_run",
+)
 _ALERT = re.compile(r'(\S+ \S+) ALERT (\S+) \(.*?\) \[.*\] SID=(\S+) MSG="(.*)"')
 
 
@@ -69,7 +83,7 @@ def reputation(config: Config, network: Network) -> list[dict[str, Any]]:
 
 def _verdict_dict(verdict: Verdict) -> dict[str, Any]:
     return {
-        "provider": verdict.provider or "private space",
+        "provider": verdict.provider,
         "state": verdict.state.value,
         "score": verdict.score,
         "detail": verdict.detail,
@@ -133,14 +147,17 @@ def explained_lines(found: dict[str, Any]) -> list[str]:
         comment = f" ({quoted(item['comment'])})" if item["comment"] else ""
         lines.append(f"  {word} {item['address']}{comment}: no block stops its packets")
     for item in found["reputation"]:
-        lines.append(f"  {item['provider']}: {item['state']}{_told(item['detail'])}")
+        if item["state"] == State.PRIVATE.value:
+            lines.append("  no provider is asked about a private address")
+        else:
+            lines.append(f"  {item['provider']}: {item['state']}{_told(item['detail'])}")
     if found["offences"]:
         lines.append(f"  blocked {len(found['offences'])} times that are remembered, last {found['offences'][-1]}")
     if found["history"]:
         rows = (
             [
                 item["ts"],
-                item["action"],
+                shown_action(item["action"], dry_run=bool(item.get("dry_run"))),
                 item["ip"],
                 item["rule"],
                 item["reason"],

@@ -46,6 +46,11 @@ def block_summary(blocks: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def would_have_made(counters: dict[str, Any]) -> int:
+    """How many blocks and other entries a dry run only recorded."""
+    return sum(each["count"] for each in counters["ngfw_actions_total"] if each["result"] == "dry_run")
+
+
 def status_lines(status: dict[str, Any], now: float) -> list[str]:
     """The status for people."""
     if status["alive"]:
@@ -65,9 +70,12 @@ def status_lines(status: dict[str, Any], now: float) -> list[str]:
     made, expired = counters["ngfw_blocks_created_total"], counters["ngfw_blocks_expired_total"]
     lifted, further = counters["ngfw_blocks_removed_total"], counters["ngfw_duplicates_skip_total"]
     lines.append(f"rules     {status['rules']} in force")
-    lines.append(f"events    {events}, last {local_time(last) if last else '-'}; {invalid} lines that are none")
+    lines.append(f"events    {events}, last {local_time(last) if last else '-'}; {invalid} invalid lines")
     lines.append(f"lag       {behind} bytes")
-    lines.append(f"made      {made} blocks; {expired} expired, {lifted} lifted, {further} further hits on them")
+    if status.get("dry_run"):
+        lines.append(f"dry run   would have made {would_have_made(counters)} blocks; {further} further hits on them")
+    else:
+        lines.append(f"made      {made} blocks; {expired} expired, {lifted} lifted, {further} further hits on them")
     lines.append(f"reaction  {mean} from event to kernel")
     if counters["ngfw_skips_total"]:
         skips = ", ".join(f"{count} {quoted(word)}" for word, count in sorted(counters["ngfw_skips_total"].items()))

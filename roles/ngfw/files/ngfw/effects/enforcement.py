@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kernel as the watcher uses it, and a stand-in for dry runs that changes nothing."""
+"""The kernel as the watcher uses it, in a dry run as well, and a stand-in for somebody who only looks on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Union
 
+from ..decisions import policy
 from ..events.inotify import CLOSE_WRITE, Inotify
 from ..firewall import host
 from ..firewall.address import Network, parse_network
@@ -36,6 +37,9 @@ def own_addresses() -> list[Network]:
 class Enforcement:
     """The chain of the configuration, seen through a mirror that is read once. Methods raise FirewallError."""
 
+    simulated = False
+    """Whether blocks are recorded only."""
+
     def __init__(self, config: Config) -> None:
         self._config = config
         self._firewall = Firewall(
@@ -48,7 +52,7 @@ class Enforcement:
         self._sets = IpSets()
         self._others: Inotify | None = None
         self._seen: int | None = None
-        self.look: Callable[[], Sight] = self._firewall.look
+        self.look: Callable[[], policy.Sight] = self._firewall.look
 
     def prepare(self) -> list[str]:
         """Make or repair the chain, put the configured whitelist in force; returns what the operator should know."""
@@ -121,7 +125,7 @@ class Enforcement:
                 found += header.elements
         return found
 
-    def block(self, blocks: Iterable[Block]) -> Result:
+    def apply(self, blocks: Iterable[Block]) -> Result:
         """Put blocks in force in one pass; those that a full set does not take are refused."""
         try:
             return self._firewall.block(blocks)
@@ -164,8 +168,62 @@ class Enforcement:
             configured.close()
 
 
+class _Overlay:
+    """The kernel's state with recorded blocks on top."""
+
+    def __init__(self, sight: Sight, recorder: Recorder, clock: Callable[[], float]) -> None:
+        self._sight, self._recorder, self._clock = sight, recorder, clock
+        self.guard, self.guards_near = sight.guard, sight.guards_near
+
+    def standing(self, block: Block) -> Entry | None:
+        recorded, present = self._recorder.standing(block), self._sight.standing(block)
+        if recorded is None or (recorded.expires_at is not None and recorded.expires_at <= self._clock()):
+            return present or recorded
+        return recorded
+
+
+class DryRun(Enforcement):
+    """The chain with its whitelist, protected addresses and blocks of others, kept as always; own blocks are recorded,
+    and never given to the kernel.
+    """
+
+    simulated = True
+
+    def __init__(self, config: Config, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(config)
+        self._clock, self._recorder = clock, Recorder()
+        self.look = self._look
+
+    def entries(self) -> list[Entry]:
+        """The own blocks that would be in force: those that were whitelisted meanwhile would have been lifted."""
+        guard = self._firewall.look().guard
+        recorded = self._recorder.in_force(self._clock())
+        return [each for each in recorded if (cover := guard(each.block.network)) is None or cover.kind == "protected"]
+
+    def entries_apart(self) -> list[Entry]:
+        return self._recorder.in_force(self._clock())
+
+    def holds(self, block: Block) -> bool:
+        return self._recorder.standing(block) is not None
+
+    def apply(self, blocks: Iterable[Block]) -> Result:
+        return self._recorder.block(blocks, self._look(), self._clock())
+
+    def lift(self, block: Block) -> list[Entry]:
+        entry = self._recorder.take(block)
+        return [] if entry is None else [entry]
+
+    def lift_own(self) -> list[Entry]:
+        return []
+
+    def _look(self) -> _Overlay:
+        return _Overlay(self._firewall.look(), self._recorder, self._clock)
+
+
 class Rehearsal(Recorder):
-    """What a dry run has in force: nothing real, but guarded by what is."""
+    """For somebody who only looks on: the kernel is read, where that is allowed, and never changed."""
+
+    simulated = True
 
     def __init__(self, config: Config, *, clock: Callable[[], float] = time.time) -> None:
         self._clock, self._config = clock, config
@@ -193,11 +251,11 @@ class Rehearsal(Recorder):
     def own(self) -> list[Network]:
         return own_addresses()
 
+    def entries(self) -> list[Entry]:
+        return self.in_force(self._clock())
+
     def entries_apart(self) -> list[Entry]:
         return self.entries()
-
-    def entries(self) -> list[Entry]:
-        return [entry for entry in self.all_entries() if not entry.expires_at or entry.expires_at > self._clock()]
 
     def holds(self, block: Block) -> bool:
         return True
@@ -212,16 +270,12 @@ class Rehearsal(Recorder):
     def close(self) -> None:
         """There is nothing to close."""
 
-    def block(self, blocks: Iterable[Block]) -> Result:
+    def apply(self, blocks: Iterable[Block]) -> Result:
         """Record the blocks as if they were in force from now on."""
-        result = Result()
-        now = self._clock()
-        for block in blocks:
-            result.blocked.append(self.put(block, now))
-        return result
+        return self.block(blocks, self, self._clock())
 
     def active(self) -> int:
-        return self.in_force(self._clock())
+        return len(self.entries())
 
     def _guard_by_host(self) -> None:
         config = self._config

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Callable, NamedTuple, Protocol
 
 from ..firewall.address import Network, NetworkSet
+from ..firewall.duration import is_longer
 from ..firewall.entry import Action, Block, Direction, Entry, Origin
+from ..firewall.result import Refusal, Result
 
 _MANY = 50_000
 
@@ -18,6 +20,18 @@ class RecordedGuard(NamedTuple):
     kind: str
     network: Network
     comment: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.network}" + (f" ({self.comment})" if self.comment else "")
+
+
+class State(Protocol):
+    """What is in force, recorded or in the kernel."""
+
+    def standing(self, block: Block) -> Entry | None: ...
+
+    @property
+    def guard(self) -> Callable[[Network], object | None]: ...
 
 
 class Recorder:
@@ -61,20 +75,35 @@ class Recorder:
             self._forget(now)
         return entry
 
+    def block(self, blocks: Iterable[Block], state: State, now: float) -> Result:
+        """Put blocks in force from `now` (epoch seconds) on, as the kernel would beside that state: one that is guarded
+        is refused, one that does not last longer than what is in force changes nothing.
+        """
+        result = Result()
+        for block in blocks:
+            guard, present = state.guard(block.network), state.standing(block)
+            if guard is not None:
+                result.refused.append(Refusal(str(block.network), str(guard)))
+            elif present is None or _is_over(present, now):
+                result.blocked.append(self.put(block, now))
+            elif is_longer(block.duration, present.block.duration):
+                result.extended.append(self.put(block, now))
+            else:
+                result.already.append(block)
+        return result
+
     def take(self, block: Block) -> Entry | None:
         """Forget the entry of that network, action and direction."""
         return self._entries.pop(block[:3], None)
 
-    def all_entries(self) -> list[Entry]:
-        """The entries that were not forgotten, ended or not."""
-        return list(self._entries.values())
-
-    def in_force(self, now: float) -> int:
-        """How many entries have not ended."""
-        return sum(entry.expires_at is None or entry.expires_at > now for entry in self._entries.values())
+    def in_force(self, now: float) -> list[Entry]:
+        """The entries that have not ended."""
+        return [entry for entry in self._entries.values() if not _is_over(entry, now)]
 
     def _forget(self, now: float) -> None:
-        self._entries = {
-            key: entry for key, entry in self._entries.items() if entry.expires_at is None or entry.expires_at > now
-        }
+        self._entries = {entry.block[:3]: entry for entry in self.in_force(now)}
         self._limit = max(_MANY, 2 * len(self._entries))
+
+
+def _is_over(entry: Entry, now: float) -> bool:
+    return entry.expires_at is not None and entry.expires_at <= now

@@ -21,6 +21,7 @@ _text = json.encoder.encode_basestring_ascii
 # Controls, quotes, line and paragraph separators, lone surrogates, and what turns the direction of text around.
 _UNSAFE = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
 _ESCAPED = re.compile(r'\\(?:(["\\])|x([0-9a-f]{2})|u([0-9a-f]{4}))')
+_DONE = frozenset(("block", "reject", "log", "rate_limit", "extend"))
 _VERBS = {"extend": "EXTENDED", "unblock": "UNBLOCKED", "expire": "EXPIRED"}
 
 
@@ -167,14 +168,19 @@ def _json(value: object) -> str:
     return "null" if value is None else "true" if value else "false"
 
 
+def shown_action(action: str, *, dry_run: bool) -> str:
+    """An action as people are shown it: what a dry run only recorded `would` be done."""
+    return f"would {action}" if dry_run and action in _DONE else action
+
+
 def plain_line(fields: Mapping[str, Any]) -> str:
-    """A decision as people read it on a screen; `fields` are those of alerts.json."""
+    """A decision that was not put into effect, as people read it on a screen; `fields` are those of alerts.json."""
     length, sid, msg = "", fields["sid"], fields["msg"]
     if fields["duration"] is not None:
         length = f" for {format_duration(fields['duration'])}" if fields["duration"] else " for ever"
     signature = f" SID={sid}" if sid is not None else ""
     message = f' "{quoted(msg)}"' if msg else ""
     return (
-        f"{fields['ts']} {fields['action']:<10} {fields['ip'] or '-'}{length}"
+        f"{fields['ts']} {shown_action(fields['action'], dry_run=True):<11} {fields['ip'] or '-'}{length}"
         f" [{quoted(fields['reason'])}] by {quoted(fields['rule'])}{signature}{message}"
     )

@@ -46,7 +46,7 @@ class Blocks:
         """`note` journals ends, `changed` is called when there are other blocks, `failed` with what went wrong."""
         self._loop, self._enforcement, self._state, self._journal = loop, enforcement, state, journal
         self._changed, self._failed, self._clock = changed, failed, clock
-        self._real = isinstance(enforcement, Enforcement)
+        self._real = not enforcement.simulated
         self._endings = Endings(
             enforcement,
             metrics,
@@ -185,7 +185,7 @@ class Blocks:
 
         def save() -> None:
             enforcement.save(self._state.directory / SETS)
-            if known:
+            if known and self._real:
                 self._state.keep(IN_FORCE, expiry.encode(entries, mark))
 
         return save
