@@ -240,6 +240,7 @@ def test_sets_are_saved_while_somebody_holds_the_lock(lab, firewall, block, tmp_
     firewall.flush()
     assert lab.arrives(ATTACKER, HOST)
     firewall.restore_sets(path)
+    firewall.ensure()
     assert not lab.arrives(ATTACKER, HOST)
     assert firewall.holds(block(ATTACKER))
     assert not firewall.holds(block("203.0.113.8"))

@@ -26,6 +26,7 @@ from .result import Refusal, Result
 from .runner import Runner, SystemRunner
 from .sight import Sight
 from .state import Entries, State, as_entry
+from .watch import Losses, LossWatch
 
 RUN_DIRECTORY = Path("/run/ngfw")
 
@@ -85,6 +86,8 @@ class Firewall:
         )
         self._protected: dict[Network, str] = {}
         self._guards: tuple[State, Guards] | None = None
+        self._whitelisted: tuple[WhitelistItem, ...] = ()
+        self._losses = LossWatch(self._sets)
 
     # --- looking -----------------------------------------------------------------------------------------------
 
@@ -145,6 +148,16 @@ class Firewall:
             if cover is not None or network.is_host:
                 yield network, cover or network
 
+    def losses(self) -> Losses:
+        """What others took out of the sets beside the lock since the last call, as far as a glance of some
+        microseconds a set tells. For a process that stays."""
+        state, now = self._kernel.state(), self._clock()
+        self._current_guards(state)  # what they should hold has to be known
+        found = self._losses.look(state, now)
+        for name in found.blocks:
+            state.entries.pop(name, None)
+        return found
+
     @property
     def lock_path(self) -> Path:
         """The file that everybody who changed something has had open for writing."""
@@ -177,15 +190,20 @@ class Firewall:
 
     # --- changing ----------------------------------------------------------------------------------------------
 
-    def ensure(self, *, dry_run: bool = False) -> Result:
+    def ensure(self, *, unused: Collection[str] = (), dry_run: bool = False) -> Result:
         """Chain, jumps and guards as they should be; repairs what others did beside the lock.
 
-        Where a mirror is kept, sets that were destroyed are made again from it.
+        Where a mirror is kept, sets that were destroyed are made again from it, and so is what the whitelist held if
+        it was emptied; of the sets of blocks only those named `unused` go if they are empty, else all that are.
         """
         self._protected = {}
-        with self._planning(dry_run, look_again=True) as planner:
+        with self._planning(dry_run, look_again=True, unused=unused) as planner:
             pass
         return planner.result
+
+    def keep_whitelisted(self, items: Iterable[WhitelistItem]) -> None:
+        """From now on `ensure` puts these back where they are missing, as entries of the configuration."""
+        self._whitelisted = tuple(item for item in items if item.network.family in self._families)
 
     def block(
         self,
@@ -350,13 +368,20 @@ class Firewall:
 
     @contextmanager
     def _planning(
-        self, dry_run: bool, *, prepare: bool = True, only_lifts: bool = False, look_again: bool = False
+        self,
+        dry_run: bool,
+        *,
+        prepare: bool = True,
+        only_lifts: bool = False,
+        look_again: bool = False,
+        unused: Collection[str] = (),
     ) -> Iterator[Planner]:
         """One transaction: the caller plans inside, what comes out is applied.
 
         `prepare` makes sure of the sets that guard, of the protected addresses, and of the chain; what `only_lifts`
         makes nothing where there is nothing of the chain. `look_again` believes no mirror of the chain and of which
-        sets there are.
+        sets there are. Sets of blocks that are empty afterwards go; where a mirror is kept, which makes many blocks a
+        day, only those named `unused`.
         """
         with nullcontext() if dry_run else self._lock:
             now = self._clock()
@@ -367,6 +392,9 @@ class Firewall:
                 planner.revive(lost)
                 planner.guard_sets()
                 self._protect(planner)
+                if self._whitelisted:
+                    self._read_whitelist(state)
+                    planner.keep_whitelisted(self._whitelisted)
             yield planner
             if prepare:
                 planner.chain(self._hooks)
@@ -374,6 +402,9 @@ class Firewall:
             planner.result.changed |= planner.plan.changes
             if dry_run:
                 return
+            if prepare and (unused or not self._keep_mirror):
+                empty = self._kernel.unused(state, planner.plan, unused if self._keep_mirror else None)
+                planner.tidy(empty, self._hooks)
             rejected = self._kernel.apply(planner.plan, now)
             state.settled = prepare
             if planner.touches_guards():

@@ -92,6 +92,18 @@ class IpSets:
             raise _explained(error, "list the sets") from None
         return found
 
+    def header(self, name: str) -> SetHeader | None:
+        """One set, without its entries, in some microseconds; None if there is none of that name."""
+        body = _GENERIC + _PROTOCOL_SIX + attribute(_SETNAME, name.encode() + b"\0")
+        body += attribute(_FLAGS | NETWORK_ORDER, _U32.pack(_LIST_HEADERS))
+        try:
+            found = [_header(attributes(message, 4)) for message in self._socket().dump(_SUBSYSTEM | _LIST, body)]
+        except NetlinkError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise _explained(error, f"look at the set {name}") from None
+        return next((header for header in found if header is not None), None)
+
     def entries(self, name: str) -> list[SetEntry]:
         """The entries of one set; KernelError if it does not exist."""
         found: list[SetEntry] = []

@@ -14,7 +14,7 @@ from .entry import Block, decode_comment
 from .errors import InvalidInput, KernelError, SetMissing
 from .ipset import IpSets, Rejected, SetEntry
 from .iptables import Iptables
-from .layout import Role, SetSpec, filling, parse_set_name, sibling_chains
+from .layout import GUARDING, Role, SetSpec, filling, parse_set_name, sibling_chains
 from .lock import Lock
 from .state import Entries, Held, Plan, State, shared_parameters
 
@@ -64,8 +64,9 @@ class Kernel:
     def look_again(self) -> tuple[State, dict[SetSpec, Entries]]:
         """Read chains and sets anew, for somebody may have changed them beside the lock; to be called by its holder.
 
-        Returns the state, and what the mirror knows of sets that were destroyed. A set that was emptied is empty: that
-        is the operator's will. Whitelist and protected addresses are few, and are read anew, too.
+        Returns the state, and what the mirror knows of sets that were destroyed, and of those that guard and were
+        emptied. A set of blocks that was emptied is empty: that is the operator's will. Whitelist and protected
+        addresses are few, and are read anew, too.
         """
         known, generation = self._state, self._generation
         self._state = None
@@ -80,7 +81,7 @@ class Kernel:
         lost = {
             spec: known.entries[name]
             for name, spec in known.sets.items()
-            if name not in state.sets and name in known.entries
+            if name in known.entries and (name not in state.sets or (spec.role in GUARDING and not state.sizes[name]))
         }
         return state, lost
 
@@ -119,8 +120,7 @@ class Kernel:
         """
         if not unwanted:
             return
-        rules = [rule for chain in state.chains.values() for rule in chain.rules]
-        ours = Counter(word for rule in rules for word in rule)
+        ours = _references(state)
         deadline = time.monotonic() + _RELEASE_SECONDS
         while True:
             headers = self._sets.headers()
@@ -133,6 +133,18 @@ class Kernel:
                     "Nothing was changed"
                 )
             time.sleep(0.02)
+
+    def unused(self, state: State, plan: Plan, names: Container[str] | None) -> list[SetSpec]:
+        """Sets of blocks that are going to be empty, and that no rule of others uses; only of these `names`, if any."""
+        ours, kept = _references(state), {*plan.add, *(spec.name for spec in (*plan.create, *plan.destroy))}
+        found = []
+        for name, spec in state.sets.items():
+            if spec.role is Role.BLOCK and spec.family in self._families and name not in kept:
+                leaving = len(set(plan.delete.get(name, ())))
+                header = self._sets.header(name) if names is None or name in names else None
+                if header is not None and header.elements == leaving and header.references <= ours[name]:
+                    found.append(spec)
+        return found
 
     def apply(self, plan: Plan, now: float) -> list[Rejected]:
         """Carry out a plan that was made from the present state at `now`; returns what did not fit into its set.
@@ -149,7 +161,7 @@ class Kernel:
         except SetMissing:
             self._state = state
             raise
-        if state is not None and self._keep_mirror and not (plan.destroy or plan.fill):
+        if state is not None and self._keep_mirror and not plan.fill:
             self._follow(state, plan)
             for left_out in rejected:
                 state.entries.get(left_out.name, {}).pop(left_out.network, None)
@@ -253,8 +265,17 @@ class Kernel:
             for name, networks in unwanted.items():
                 for network in networks:
                     state.entries.get(name, {}).pop(network, None)
+        for spec in plan.destroy:
+            for kept in (state.sets, state.entries, state.sizes, state.parameters):
+                kept.pop(spec.name, None)
         for family in plan.restore:
             state.chains[family] = self._tables.state(family, self._chain, state.siblings)
+
+
+def _references(state: State) -> Counter[str]:
+    """How many matches of our own rules use each set."""
+    rules = [rule for chain in state.chains.values() for rule in chain.rules]
+    return Counter(name for rule in rules for word, name in zip(rule, rule[1:]) if word == "--match-set")
 
 
 def end_of(entry: SetEntry, now: float) -> float | None:

@@ -48,6 +48,10 @@ class Role(Enum):
     FILLING = "filling"
 
 
+GUARDING = (Role.ALLOW, Role.OWN)
+"""Sets that no block may touch: they are never left empty."""
+
+
 class SetSpec(NamedTuple):
     """A set as its name tells; `label` is a blocklist's name, or the hash of a log or rate set's parameters."""
 
@@ -151,7 +155,8 @@ def parse_set_name(chain: str, name: str) -> SetSpec | None:
 def sibling_chains(names: Iterable[str]) -> frozenset[str]:
     """The chains that sets of these names belong to: each chain has a set of protected addresses."""
     ends = tuple(f"-own{digit}" for digit in _FAMILY_DIGITS)
-    return frozenset(name[: -len(ends[0])] for name in names if name.endswith(ends))
+    chains = {name[: -len(ends[0])] for name in names if name.endswith(ends)}
+    return frozenset(chain for chain in chains if CHAIN_NAME.fullmatch(chain) and not TAKEN_CHAIN.fullmatch(chain))
 
 
 def chain_rules(chain: str, family: str, sets: Iterable[SetSpec], parameters: Mapping[str, str]) -> list[Rule]:

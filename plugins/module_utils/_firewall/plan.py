@@ -4,35 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 
 from .address import Key, Network, NetworkSet
 from .duration import is_longer
-from .entry import (
-    Action,
-    Block,
-    Direction,
-    Entry,
-    Note,
-    Origin,
-    decode_comment,
-    encode_comment,
-    valid_burst,
-    valid_rate,
-)
-from .errors import InvalidInput
+from .entry import Action, Block, Direction, Entry, Note, Origin, decode_comment, encode_comment
 from .guards import Guards, WhitelistEntry, WhitelistItem, guard_comment, guard_note, guard_text
-from .iptables import ChainState, jumps_are_right, render_absent, render_present, same_rules
-from .layout import HOOKS, Role, Rule, SetSpec, allow_set, block_set, chain_rules, filling, own_set, parse_set_name
-from .result import Refusal, Result
-from .state import Held, Plan, State, as_entry, shared_parameters
+from .layout import HOOKS, Role, SetSpec, allow_set, block_set, filling
+from .result import Refusal
+from .state import Held, State, as_entry
+from .upkeep import Upkeep
 
-_UNSPECIFIED = {"ipv4": Network(bytes(4), 32), "ipv6": Network(bytes(16), 128)}
-_HOOKS_MARK = "unspecified; hooks "
 _WARNED = 20
 
 
-class Planner:
+class Planner(Upkeep):
     """Fills one plan and its result for one request."""
 
     def __init__(
@@ -44,107 +29,12 @@ class Planner:
         now: float,
         usual_hooks: Sequence[str] = HOOKS,
     ) -> None:
-        self.plan = Plan()
-        self.result = Result()
-        self.state = state
-        self._chain = chain
-        self._families = families
-        self._origin = origin
-        self.now = now
-        self._usual_hooks = usual_hooks
+        super().__init__(chain, families, state, origin, now, usual_hooks)
         self._alike: dict[tuple[object, ...], Held] = {}
-
-    # --- chain, guards and protected addresses -----------------------------------------------------------------
-
-    def guard_sets(self) -> None:
-        """Make the sets that every rule's guards need."""
-        for family in self._families:
-            self._need(allow_set(self._chain, family))
-            self._need(own_set(self._chain, family))
-
-    def protect(
-        self, protected: Mapping[Network, str], passing: Mapping[Network, int], hooks: Sequence[str] | None
-    ) -> None:
-        """Bring the protected addresses up to date, and remember the hooks with them. Never a change by itself.
-
-        `protected` has the reason of each; `passing` are SSH peers, with the seconds that their protection lasts.
-        """
-        wanted = {network: Held(None, guard_note(Origin.PROTECTED, why)) for network, why in protected.items()}
-        hooks = self.hooks(hooks)
-        for network in _UNSPECIFIED.values():
-            wanted[network] = Held(None, guard_note(Origin.PROTECTED, _HOOKS_MARK + ",".join(hooks)))
-        for network, seconds in passing.items():
-            wanted.setdefault(network, Held(self.now + seconds, guard_note(Origin.PROTECTED, "SSH peer")))
-        for family in self._families:
-            name = own_set(self._chain, family).name
-            present = dict(self.state.live(name, self.now))
-            renewed = {
-                network: held
-                for network, held in wanted.items()
-                if network.family == family and not _as_good(present.get(network), held)
-            }
-            gone = [n for n, held in present.items() if n not in wanted and held.expires_at is None]
-            if renewed:
-                self.plan.renew[name] = renewed
-            if gone:
-                self.plan.expire[name] = gone
-
-    def hooks(self, asked: Sequence[str] | None) -> tuple[str, ...]:
-        """The hooks that jump to the chain: as asked for, else as remembered, else the usual ones."""
-        if asked is None:
-            asked = self._remembered_hooks() or self._jumping_hooks() or self._usual_hooks
-        return tuple(hook for hook in HOOKS if hook in asked)
-
-    def chain(self, hooks: Sequence[str] | None) -> None:
-        """Give the chain the rules that its sets need and its jumps; to be called when the sets are planned."""
-        if self.state.settled and not (self.plan.create or self.plan.fill or self.plan.destroy or self._new_rules()):
-            return
-        wanted_hooks = self.hooks(hooks)
-        sets = {**self.state.sets, **{spec.name: spec for spec in (*self.plan.create, *self.plan.fill)}}
-        for spec in self.plan.destroy:
-            sets.pop(spec.name, None)
-        for family in self._families:
-            present = self.state.chains.get(family, ChainState())
-            self._refuse_foreign(family, present)
-            rules = chain_rules(self._chain, family, sets.values(), self._parameters(present))
-            if present.exists and same_rules(present.rules, rules) and jumps_are_right(present, wanted_hooks):
-                continue
-            self.plan.restore[family] = render_present(self._chain, present, rules, wanted_hooks)
-            self.result.chain_before += _chain_lines(self._chain, family, present)
-            after = ChainState(True, tuple(rules), dict.fromkeys(wanted_hooks, (1,)))
-            self.result.chain_after += _chain_lines(self._chain, family, after)
-
-    def remove(self) -> None:
-        """Plan the end of the chain, its jumps and all its sets."""
-        for family in self._families:
-            present = self.state.chains.get(family, ChainState())
-            self._refuse_foreign(family, present)
-            if present.exists:
-                self.plan.restore[family] = render_absent(self._chain, present)
-                self.result.chain_before += _chain_lines(self._chain, family, present)
-        self.plan.destroy = [spec for spec in self.state.sets.values() if spec.family in self._families]
-        self.result.chain_before += [f"{spec.family} set {spec.name}" for spec in self.plan.destroy]
 
     def fresh(self, block: Block) -> Held:
         """A block as its set holds it, if it begins now."""
         return self._held(block, None if block.duration == 0 else self.now + block.duration)
-
-    def revive(self, lost: Mapping[SetSpec, Mapping[Network, Held]]) -> None:
-        """Make sets that were destroyed again, with what they held."""
-        for spec, entries in lost.items():
-            self._need(spec)
-            live = {n: held for n, held in entries.items() if held.expires_at is None or held.expires_at > self.now}
-            if live:
-                self.plan.add[spec.name] = live
-
-    def touches_guards(self) -> bool:
-        """Whether the plan changes what is protected or whitelisted."""
-        touched = {*self.plan.renew, *self.plan.expire, *self.plan.add, *self.plan.delete}
-        return any(
-            name in touched
-            for family in self._families
-            for name in (own_set(self._chain, family).name, allow_set(self._chain, family).name)
-        )
 
     # --- blocks ------------------------------------------------------------------------------------------------
 
@@ -296,53 +186,6 @@ class Planner:
 
     # --- inner steps -------------------------------------------------------------------------------------------
 
-    def _need(self, spec: SetSpec) -> None:
-        if spec.name not in self.state.sets and spec not in self.plan.create:
-            self.plan.create.append(spec)
-
-    def _remembered_hooks(self) -> tuple[str, ...]:
-        for family, network in _UNSPECIFIED.items():
-            held = self.state.held(own_set(self._chain, family).name, network, self.now)
-            comment = guard_comment(held.comment)[1] if held is not None else ""
-            if comment.startswith(_HOOKS_MARK):
-                return tuple(comment[len(_HOOKS_MARK) :].split(","))
-        return ()
-
-    def _jumping_hooks(self) -> list[str]:
-        """The hooks that have our jumps, if somebody has emptied the sets that remember them."""
-        if not any(own_set(self._chain, family).name in self.state.sets for family in self._families):
-            return []
-        return [hook for hook in HOOKS if any(chain.jumps.get(hook) for chain in self.state.chains.values())]
-
-    def _refuse_foreign(self, family: str, present: ChainState) -> None:
-        """A chain with rules of which none is about our sets belongs to somebody else, unless we have sets for it."""
-        ours = own_set(self._chain, family).name in self.state.sets
-        if present.rules and not ours and not any(_is_ours(self._chain, rule) for rule in present.rules):
-            raise InvalidInput(
-                f"chain '{self._chain}' ({family}) holds rules that are not from here, such as "
-                f"'{' '.join(present.rules[0])[:80]}'; choose another name, or remove that chain yourself"
-            )
-
-    def _parameters(self, present: ChainState) -> dict[str, str]:
-        """Parameters of log and rate sets: from their entries, else as the chain's rule has them."""
-        found = {}
-        for rule in present.rules:
-            spec = next((s for word in rule if (s := parse_set_name(self._chain, word))), None)
-            if spec is not None and spec.label and spec.role is Role.BLOCK:
-                with suppress(ValueError):  # a rule that somebody else edited is not needed to be understood
-                    found[spec.name] = _parameters_of(rule)
-        found.update(self.state.parameters)
-        sets = {**self.state.sets, **{spec.name: spec for spec in self.plan.create}}
-        for name, entries in self.plan.add.items():
-            parameters = shared_parameters(sets[name], (held.comment for held in entries.values()))
-            if parameters is not None:
-                found[name] = parameters
-        return found
-
-    def _new_rules(self) -> bool:
-        """Whether sets that had no rule, for their parameters were unknown while they were empty, get entries."""
-        return any(self.state.sets[name].label and name not in self.state.parameters for name in self.plan.add)
-
     def _block_sets(self) -> list[SetSpec]:
         return [s for s in self.state.sets.values() if s.role is Role.BLOCK and s.family in self._families]
 
@@ -407,32 +250,3 @@ class Planner:
         origin, comment = guard_comment(held.comment)
         self.plan.delete.setdefault(name, []).append(network)
         self.result.removed.append(WhitelistEntry(network, comment, origin))
-
-
-def _as_good(present: Held | None, wanted: Held) -> bool:
-    """Whether a protected entry needs no renewal; one that runs out is renewed once an hour at most."""
-    if present is None:
-        return False
-    if present.expires_at is None:
-        return present.comment == wanted.comment or wanted.expires_at is not None
-    return wanted.expires_at is not None and wanted.expires_at - present.expires_at < 3600
-
-
-def _is_ours(chain: str, rule: Rule) -> bool:
-    return any(parse_set_name(chain, word) is not None for word in rule)
-
-
-def _parameters_of(rule: Rule) -> str:
-    """`RATE/BURST` or the prefix that a log or rate rule of ours was made with; raises ValueError."""
-    values = dict(zip(rule, rule[1:]))
-    if "--hashlimit-above" in values:
-        rate = valid_rate(values["--hashlimit-above"])
-        return f"{rate}/{valid_burst(int(values.get('--hashlimit-burst', '5')), rate)}"
-    return values.get("--log-prefix", "")
-
-
-def _chain_lines(chain: str, family: str, state: ChainState) -> list[str]:
-    lines = [f"{family} chain {chain} with {len(state.rules)} rules"] if state.exists else []
-    for hook, positions in state.jumps.items():
-        lines += [f"{family} jump from {hook} at position {position}" for position in positions]
-    return lines

@@ -27,7 +27,8 @@ class Result:
     `blocked` are new entries, `extended` those whose end or parameters moved (`replaced` has their old forms),
     `unblocked` those lifted, `already` those left as they are; `added`, `removed`, `kept` are the whitelist's,
     `listed`, `unlisted`, `same` a blocklist's, by its sets.
-    `chain_before` and `chain_after` are lines about the chain itself.
+    `chain_before` and `chain_after` are lines about the chain itself, `revived` is how many entries were put back into
+    sets that somebody had emptied or destroyed, by the names of these.
     """
 
     blocked: list[Entry] = field(default_factory=list)
@@ -44,6 +45,7 @@ class Result:
     same: list[tuple[SetSpec, set[Key]]] = field(default_factory=list)
     chain_before: list[str] = field(default_factory=list)
     chain_after: list[str] = field(default_factory=list)
+    revived: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     changed: bool = False
 

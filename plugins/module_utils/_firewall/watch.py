@@ -3,7 +3,7 @@
 
 With nft the kernel tells of each commit: NEWGEN in include/uapi/linux/netfilter/nf_tables.h, received in the multicast
 group NFNLGRP_NFTABLES. Legacy tables tell nothing, but they can be read in microseconds: struct ipt_getinfo and
-ipt_get_entries in include/uapi/linux/netfilter_ipv4/ip_tables.h.
+ipt_get_entries in include/uapi/linux/netfilter_ipv4/ip_tables.h. Sets tell nothing either: their sizes are compared.
 """
 
 from __future__ import annotations
@@ -12,13 +12,21 @@ import ctypes
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator, Sequence
+from typing import Callable, NamedTuple
 
 from .address import IPV4
+from .ipset import IpSets
+from .layout import GUARDING, Role
 from .netlink import NETFILTER
+from .state import Entries, State
 
 LOOK_SECONDS = 1.0
-"""How often legacy tables have to be looked at."""
+"""How often legacy tables and sets have to be looked at."""
+
+UNUSED_SECONDS = 600.0
+"""A set of blocks that was empty for so long is unused: its rule costs every packet, to make it anew some 10 ms."""
 
 _SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP = 270, 1, 7
 _SO_ATTACH_FILTER = 26
@@ -32,7 +40,7 @@ _MATCH_BYTES = {socket.IPPROTO_IP: 84, socket.IPPROTO_IPV6: 136}  # struct ipt_i
 _AFTER_MATCH = struct.Struct("=I2HI")  # nfcache, target offset, next offset, comefrom; then two counters of 64 bits
 _COUNTERS_BYTES = 16
 _FEW = 500
-"""Up to so many legacy rules are compared whole; of more only the first one of each hook, ours."""
+"""Up to so many legacy rules, and entries of a set, are compared whole; of more rules only the first of each hook."""
 
 
 class CommitWatch:
@@ -144,6 +152,63 @@ class OutlineWatch:
                 yield rule
         else:
             yield from (_rule(rules, offsets[hook], level)[0] for hook in range(5) if hooks >> hook & 1)
+
+
+class Losses(NamedTuple):
+    """What is missing: `sets` are those of guards that lost entries, and any that are gone; `blocks` are sets of blocks
+    that lost entries before their time, and `unused` those that have been empty for UNUSED_SECONDS."""
+
+    sets: tuple[str, ...] = ()
+    blocks: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+
+
+class LossWatch:
+    """Compares the sizes of sets with what they should hold, and with what they were at the last look."""
+
+    def __init__(self, sets: IpSets, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._sets, self._clock = sets, clock
+        self._sizes: dict[str, int] = {}
+        self._empty_since: dict[str, float] = {}
+
+    def look(self, state: State, now: float) -> Losses:
+        """Against the sets and entries of a state, at `now` by its clock (epoch seconds). Raises what IpSets raises."""
+        missing, blocks, unused = [], [], []
+        for spec in state.sets.values():
+            if spec.role not in (*GUARDING, Role.BLOCK):
+                continue
+            name, held = spec.name, state.entries.get(spec.name)
+            header = self._sets.header(name)
+            size = -1 if header is None else header.elements
+            before, self._sizes[name] = self._sizes.get(name, size), size
+            if size:
+                self._empty_since.pop(name, None)
+            if header is None or (spec.role in GUARDING and held is not None and size < _living(held, now)):
+                missing.append(name)
+            elif spec.role is Role.BLOCK and _lost(size, before, held, now):
+                blocks.append(name)
+            elif spec.role is Role.BLOCK and not size:
+                since = self._empty_since.setdefault(name, self._clock())
+                if self._clock() - since >= UNUSED_SECONDS:
+                    unused.append(name)
+        return Losses(tuple(missing), tuple(blocks), tuple(unused))
+
+
+def _living(entries: Entries, now: float) -> int:
+    """How many entries are surely there still; the kernel rounds ends to seconds."""
+    return sum(1 for held in entries.values() if held.expires_at is None or held.expires_at > now + 2)
+
+
+def _lost(size: int, before: int, entries: Entries | None, now: float) -> bool:
+    """Whether a set of blocks shrank by more than what has run out.
+
+    Of many entries some always run out: they are counted only where half of them are gone.
+    """
+    if size >= before:
+        return False
+    if entries is None:
+        return size * 2 < before
+    return (size * 2 < before or len(entries) <= _FEW) and size < _living(entries, now)
 
 
 def _rule(rules: bytes, offset: int, level: int) -> tuple[bytes, int]:

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -109,7 +109,14 @@ class Service:
             self._loop, None if dry_run else directory, self._metrics.intel_lookups, report=self._say
         )
         self._surroundings = Surroundings(self._loop, self._moved)
-        self._healing = Healing(self._loop, self._enforcement.repair, healed=self._healed, failed=self._error)
+        self._healing = Healing(
+            self._loop,
+            self._enforcement.repair,
+            self._enforcement.losses,
+            healed=self._healed,
+            lifted=self._lifted,
+            failed=self._error,
+        )
         self._exporter = Exporter(self._loop, self._metrics, failed=self._warn)
         self._transaction = Transaction(
             self._state,
@@ -305,6 +312,7 @@ class Service:
                 self._healing.watch(alarm)
         except OSError as error:
             self._warn(f"changes of the rules by others cannot be noticed ({error.strerror}); run as root")
+        self._healing.watch_sets()
         try:
             self._surroundings.watch()
         except OSError as error:
@@ -323,10 +331,15 @@ class Service:
         self._pipeline.own = self._enforcement.own()
         self._journal.say("the host's addresses, gateways or resolvers changed; what is protected follows them")
 
-    def _healed(self) -> None:
+    def _healed(self, missing: list[str]) -> None:
         self._metrics.heals += 1
-        self._warn("somebody changed our rules or their place; they are as they should be again")
+        for text in missing:
+            self._warn(text)
         self._blocks.touch()
+
+    def _lifted(self, sets: Collection[str]) -> None:
+        self._warn(f"somebody took blocks out of the kernel's set {', '.join(sets)}; they stay lifted")
+        self._blocks.others_lifted()
 
     def _watchdog(self, seconds: float) -> None:
         self._notifier.watchdog()

@@ -3,10 +3,11 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pytest
 from ngfw.firewall.errors import KernelError
+from ngfw.firewall.watch import Losses
 from ngfw.running import healing
 from ngfw.running.healing import Healing
 from ngfw.running.loop import Loop
@@ -35,16 +36,32 @@ class Setup:
         self.healed: list[float] = []
         self.said: list[str] = []
         self.broken = False
+        self.losses = Losses()
+        self.lifted: list[str] = []
         self.healing = Healing(
-            loop, self.repair, healed=lambda: self.healed.append(time.monotonic()), failed=self.said.append
+            loop,
+            self.repair,
+            self.look,
+            healed=lambda missing: self.healed.append(time.monotonic()),
+            lifted=self.lifted.extend,
+            failed=self.said.append,
         )
         self.healing.watch(self.alarm)
+        self.healing.watch_sets()
 
-    def repair(self) -> bool:
+    def repair(self, unused: Collection[str]) -> list[str]:
         if self.broken:
             raise KernelError("no")
-        missing, self.alarm.rules = self.alarm.rules != "ours", "ours"
+        missing = ["rules"] * (self.alarm.rules != "ours") + ["sets"] * bool(self.losses.sets)
+        self.removed = [*unused]
+        self.alarm.rules, self.losses = "ours", Losses()
         return missing
+
+    def look(self) -> Losses:
+        if self.broken:
+            raise KernelError("no")
+        found, self.losses = self.losses, self.losses._replace(blocks=())
+        return found
 
     def run(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -88,3 +105,34 @@ def test_a_repair_that_fails_is_told_once_and_tried_again(setup: Setup) -> None:
     assert len(setup.healed) == 1
     setup.healing.close()
     assert setup.alarm.rules == "closed"
+
+
+@pytest.mark.feature("S6")
+def test_a_guard_that_lost_entries_is_repaired_though_no_rule_changed(setup: Setup) -> None:
+    setup.losses = Losses(sets=("NGFW-allow4",))
+    setup.run(0.3)
+    assert len(setup.healed) == 1
+    assert setup.lifted == []
+
+
+@pytest.mark.feature("S6")
+def test_lifted_blocks_are_told_and_not_repaired(setup: Setup) -> None:
+    setup.losses = Losses(blocks=("NGFW-drop-src4",))
+    setup.run(0.3)
+    assert setup.lifted == ["NGFW-drop-src4"]
+    assert setup.healed == []
+
+
+@pytest.mark.feature("S6")
+def test_a_set_that_nobody_uses_is_named_to_the_repair(setup: Setup) -> None:
+    setup.losses = Losses(unused=("NGFW-drop-dst4",))
+    setup.run(0.3)
+    assert setup.removed == ["NGFW-drop-dst4"]
+    assert setup.healed == []
+
+
+def test_where_the_sets_cannot_be_read_that_is_said_once(setup: Setup) -> None:
+    setup.broken = True
+    setup.run(0.5)
+    assert len(setup.said) == 1
+    assert setup.said[0].startswith("the chain could not be repaired: no")

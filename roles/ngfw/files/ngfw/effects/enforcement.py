@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Union
 
@@ -22,7 +22,7 @@ from ..firewall.layout import Role, parse_set_name
 from ..firewall.result import Result
 from ..firewall.runner import SystemRunner
 from ..firewall.sight import Sight
-from ..firewall.watch import CommitWatch, OutlineWatch, watch
+from ..firewall.watch import CommitWatch, Losses, OutlineWatch, watch
 from ..settings.config import Config
 from .recorder import Recorder
 
@@ -49,6 +49,7 @@ class Enforcement:
             origin=Origin.WATCHER,
             keep_mirror=True,
         )
+        self._keep_whitelisted()
         self._sets = IpSets()
         self._others: Inotify | None = None
         self._seen: int | None = None
@@ -61,15 +62,27 @@ class Enforcement:
     def adopt(self, config: Config) -> list[str]:
         """Put another configuration's whitelist in force, and look for the host's addresses again."""
         self._config = config
-        return [*self._whitelist(), *self._firewall.ensure().warnings]
+        self._keep_whitelisted()
+        return [*self._firewall.ensure().warnings, *self._whitelist()]
 
     def alarm(self) -> Alarm:
         """What notices that somebody changed the rules. Raises OSError where that is not allowed."""
         return watch(Iptables(SystemRunner()).backend(), self.families())
 
-    def repair(self) -> bool:
-        """Make the chain what it should be; whether anything was missing."""
-        return self._firewall.ensure().changed
+    def repair(self, unused: Collection[str] = ()) -> list[str]:
+        """Make chain and guards what they should be, and remove these sets if they are empty; says what was missing."""
+        result = self._firewall.ensure(unused=unused)
+        found = [
+            f"somebody emptied or destroyed the set {name}; its {count} entries are back"
+            for name, count in result.revived.items()
+        ]
+        if result.chain_after or (result.changed and not found):
+            found.append("somebody changed our rules or their place; they are as they should be again")
+        return found
+
+    def losses(self) -> Losses:
+        """What others took out of the sets, without a word to anybody, since the last call."""
+        return self._firewall.losses()
 
     def families(self) -> tuple[str, ...]:
         """The families that can be blocked here."""
@@ -158,12 +171,18 @@ class Enforcement:
         self._sets.close()
         self._firewall.close()
 
+    def _items(self) -> list[WhitelistItem]:
+        families = self.families()
+        return [WhitelistItem(network) for network in self._config.whitelist if network.family in families]
+
+    def _keep_whitelisted(self) -> None:
+        self._firewall.keep_whitelisted(self._items())
+
     def _whitelist(self) -> list[str]:
-        config, families = self._config, self.families()
-        configured = Firewall(chain=config.chain, families=families, hooks=config.hooks, origin=Origin.CONFIG)
-        items = [WhitelistItem(network) for network in config.whitelist if network.family in families]
+        config = self._config
+        configured = Firewall(chain=config.chain, families=self.families(), hooks=config.hooks, origin=Origin.CONFIG)
         try:
-            return configured.whitelist(items, state="exact").warnings
+            return configured.whitelist(self._items(), state="exact").warnings
         finally:
             configured.close()
 
@@ -241,9 +260,12 @@ class Rehearsal(Recorder):
     def alarm(self) -> Alarm | None:
         return None
 
-    def repair(self) -> bool:
+    def repair(self, unused: Collection[str] = ()) -> list[str]:
         self._guard_by_host()
-        return False
+        return []
+
+    def losses(self) -> Losses:
+        return Losses()
 
     def families(self) -> tuple[str, ...]:
         return self._config.families

@@ -104,6 +104,12 @@ class Blocks:
         self._saver.changed()
         self._changed()
 
+    def others_lifted(self) -> None:
+        """Somebody lifted blocks with a tool that tells nobody."""
+        self._others_wrote = True
+        self._compare()
+        self.touch()
+
     def stop(self, *, flush: bool) -> None:
         """Tell of all ends up to now, lift the watcher's own blocks if asked to, and save for the next boot."""
         if self._catching is None:
@@ -132,9 +138,7 @@ class Blocks:
 
     def _follow_others(self) -> None:
         if isinstance(self._enforcement, Enforcement) and self._enforcement.others_wrote():
-            self._others_wrote = True
-            self._compare()
-            self.touch()
+            self.others_lifted()
 
     def _compare(self) -> None:
         """Tell what others lifted; before the last run's blocks are known that has to wait."""

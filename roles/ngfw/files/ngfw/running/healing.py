@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules that somebody flushed or moved are put back: at once, but never more than once a second."""
+"""Rules that somebody flushed or moved, and guards that somebody emptied, are put back: at once, but never more than
+once a second."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from ..firewall.errors import FirewallError
-from ..firewall.watch import LOOK_SECONDS
+from ..firewall.watch import LOOK_SECONDS, Losses
 from .loop import Loop
 
 PAUSE_SECONDS = 1.0
@@ -17,7 +18,7 @@ PAUSE_SECONDS = 1.0
 _SETTLE_SECONDS = 0.02
 """A tool that changes rule after rule is let finish."""
 
-_TIMER, _LOOK = "repair", "look"
+_TIMER, _LOOK, _GLANCE = "repair", "look", "glance at sets"
 
 
 class Alarm(Protocol):
@@ -31,19 +32,25 @@ class Alarm(Protocol):
 
 
 class Healing:
-    """Repairs after each alarm. `repair` says whether anything was missing, and raises FirewallError."""
+    """Repairs after each alarm, and when a glance at the sets shows that one of them lost what it held."""
 
     def __init__(
         self,
         loop: Loop,
-        repair: Callable[[], bool],
+        repair: Callable[[Collection[str]], list[str]],
+        losses: Callable[[], Losses],
         *,
-        healed: Callable[[], None],
+        healed: Callable[[list[str]], None],
+        lifted: Callable[[Collection[str]], None],
         failed: Callable[[str], None],
     ) -> None:
-        self._loop, self._repair_rules = loop, repair
-        self._healed, self._failed = healed, failed
+        """`repair` takes the names of sets that may go, and says what was missing; it and `losses` raise FirewallError.
+        `healed` is told that, `lifted` the sets of blocks that somebody took entries out of.
+        """
+        self._loop, self._repair_rules, self._losses = loop, repair, losses
+        self._healed, self._lifted, self._failed = healed, lifted, failed
         self._alarm: Alarm | None = None
+        self._unused: Collection[str] = ()
         self._repaired_at = float("-inf")
         self._failing = False
 
@@ -54,6 +61,20 @@ class Healing:
             self._loop.watch(alarm.fileno(), self._look)
         else:
             self._loop.after(_LOOK, LOOK_SECONDS, self._look)
+
+    def watch_sets(self) -> None:
+        """From now on glance at the sets as well, for the kernel tells nothing of them."""
+        self._loop.after(_GLANCE, LOOK_SECONDS, self.watch_sets)
+        try:
+            losses = self._losses()
+        except FirewallError:  # what keeps us from looking keeps us from repairing, and that is said
+            self._soon()
+            return
+        self._unused = losses.unused
+        if losses.sets or losses.unused:
+            self._soon()
+        if losses.blocks:
+            self._lifted(losses.blocks)
 
     def written(self) -> None:
         """We may have changed the rules ourselves: what others do from now on has to differ from this.
@@ -76,21 +97,25 @@ class Healing:
         self._check(self._alarm)
 
     def _check(self, alarm: Alarm) -> None:
-        if alarm.changed() and not self._loop.has_timer(_TIMER):
+        if alarm.changed():
+            self._soon()
+
+    def _soon(self) -> None:
+        if not self._loop.has_timer(_TIMER):
             since = time.monotonic() - self._repaired_at
             self._loop.after(_TIMER, max(_SETTLE_SECONDS, PAUSE_SECONDS - since), self._repair)
 
     def _repair(self) -> None:
         try:
-            missing = self._repair_rules()
+            missing = self._repair_rules(self._unused)
         except FirewallError as error:
             if not self._failing:
                 self._failing = True
                 self._failed(f"the chain could not be repaired: {error}; trying again until it works")
             self._loop.after(_TIMER, PAUSE_SECONDS, self._repair)
             return
-        self._failing = False
+        self._failing, self._unused = False, ()
         if missing:
             self._repaired_at = time.monotonic()
-            self._healed()
+            self._healed(missing)
             self.written()
