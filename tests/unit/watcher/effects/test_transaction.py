@@ -17,7 +17,7 @@ from ngfw.effects.wording import Told
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Block, Entry, Origin
 from ngfw.firewall.errors import InvalidInput, KernelError
-from ngfw.firewall.plan import Refusal, Result
+from ngfw.firewall.result import Refusal, Result
 from ngfw.metrics import Metrics
 
 from .conftest import end
