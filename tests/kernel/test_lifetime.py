@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.duration import MAX_BLOCK_SECONDS
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Action, Direction, Origin
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import FirewallError
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netset import Limits, parse_netset
 
 ATTACKER, HOST = "203.0.113.7", "198.51.100.1"
@@ -225,6 +226,44 @@ def test_rules_that_somebody_saved_find_all_sets_that_they_name(lab, firewall, b
     assert not lab.arrives(ATTACKER, HOST)
     assert lab.arrives("203.0.113.129", HOST)
     assert not firewall.ensure().warnings
+
+
+@pytest.mark.feature("S6")
+@pytest.mark.parametrize("role", [True, False], ids=["beside the role", "without the role"])
+def test_rules_of_any_chain_of_ours_find_their_sets_at_boot(lab, firewall, block, tmp_path, role):
+    other = lab.firewall(chain="OTHER")
+    other.block([block(ATTACKER), block("2001:db8:a::7", action=Action.RATE_LIMIT)])
+    other.blocklist("site", parse_netset(["203.0.113.128/25"], Limits()), [Direction.SOURCE])
+    if role:
+        firewall.block([block(ATTACKER)])
+        firewall.save(tmp_path / "sets")
+    rules = tmp_path / "rules.v4", tmp_path / "rules.v6"
+    for path, program in zip(rules, ("iptables", "ip6tables")):
+        lab.run(f"{program} -A INPUT -p udp --dport 9 -j ACCEPT")
+        path.write_text(lab.run(f"{program}-save"))
+    for each in (firewall, other):
+        each.remove()
+
+    if role:
+        firewall.restore_sets(tmp_path / "sets", rules)
+    else:
+        with pytest.raises(FirewallError, match="nothing was saved yet"):
+            firewall.restore_sets(tmp_path / "sets", rules)
+
+    for path, program in zip(rules, ("iptables", "ip6tables")):
+        lab.run(f"{program}-restore {path}")
+        assert "--dport 9 -j ACCEPT" in lab.run(f"{program} -S INPUT")
+    assert lab.arrives(ATTACKER, HOST) != role
+    assert other.ensure().changed is False or not role
+
+
+@pytest.mark.feature("S6")
+def test_sets_of_others_that_look_like_ours_are_not_made(lab, firewall, tmp_path):
+    rules = tmp_path / "rules.v4"
+    rules.write_text("*filter\n-A INPUT -m set --match-set web-allow4 src -j ACCEPT\nCOMMIT\n")
+    with pytest.raises(FirewallError, match="nothing was saved yet"):
+        firewall.restore_sets(tmp_path / "sets", [rules])
+    assert lab.run("ipset list -n") == ""
 
 
 def test_sets_are_saved_while_somebody_holds_the_lock(lab, firewall, block, tmp_path):

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Callable, TypeVar
 
-from . import host, saved
+from . import boot, host, saved
 from .address import FAMILIES, IPV4, IPV6, Key, Network, from_key
 from .entry import Action, Block, Direction, Entry, Origin, valid_rule_name
 from .errors import InvalidInput, SetFull, SetMissing
@@ -18,7 +18,18 @@ from .info import GATHER, Info, Listing
 from .ipset import IpSets, Rejected
 from .iptables import Iptables
 from .kernel import Kernel
-from .layout import HOOKS, Role, SetSpec, allow_set, block_set, list_set, own_set, valid_chain, valid_list_name
+from .layout import (
+    HOOKS,
+    Role,
+    SetSpec,
+    allow_set,
+    block_set,
+    list_set,
+    own_set,
+    sibling_chains,
+    valid_chain,
+    valid_list_name,
+)
 from .lock import Lock
 from .netset import Netset
 from .plan import Planner
@@ -178,7 +189,11 @@ class Firewall:
                 f"iptables here is {self._tables.backend()}, but there are rules in iptables-{other} too; packets pass "
                 "both. Choose one with update-alternatives, and move its rules"
             )
-        return found
+        return found + boot.warnings(self._chain, self.other_chains())
+
+    def other_chains(self) -> list[str]:
+        """Other chains of ours on this host, on purpose or left from another configuration."""
+        return sorted(sibling_chains(self._sets.headers()) - {self._chain})
 
     def forget(self) -> None:
         """Believe nothing that was read before: somebody changed the kernel beside the lock."""
@@ -352,7 +367,7 @@ class Firewall:
         """
         return saved.write(path, self._chain, self._sets, self._clock())
 
-    def restore_sets(self, path: Path, rules: Iterable[Path] = ()) -> int:
+    def restore_sets(self, path: Path, rules: Iterable[Path] = boot.SAVED_RULES) -> int:
         """Make the sets what the file says, less what has run out; returns the number of entries. Raises OSError too.
 
         Other sets that these saved rules name are made, too, and first. The chain is not touched; `ensure` makes it,
@@ -361,7 +376,7 @@ class Firewall:
         with self._lock:
             self._lock.advance()
             self.forget()
-            saved.make_named(rules, self._chain, self._sets)
+            boot.make_named(rules, self._chain, self._sets)
             return saved.restore(path, self._chain, self._sets, self._clock())
 
     # --- inner steps -------------------------------------------------------------------------------------------

@@ -152,6 +152,11 @@ def parse_set_name(chain: str, name: str) -> SetSpec | None:
     return SetSpec(name, Role.BLOCK, _FAMILY_DIGITS[found["digit"]], action, direction, found["hash"] or "")
 
 
+def chain_of(name: str) -> str:
+    """The chain that a set of this name belongs to, if it is one of ours."""
+    return re.split("[-.]", name, maxsplit=1)[0]
+
+
 def sibling_chains(names: Iterable[str]) -> frozenset[str]:
     """The chains that sets of these names belong to: each chain has a set of protected addresses."""
     ends = tuple(f"-own{digit}" for digit in _FAMILY_DIGITS)

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -129,24 +128,6 @@ def _left(entries: list[_Entry], now: float) -> Iterator[tuple[Network, int, str
             yield network, 0, comment
         elif end - now >= 1:
             yield network, min(round(end - now), MAX_BLOCK_SECONDS), comment
-
-
-def make_named(rules: Iterable[Path], chain: str, sets: IpSets) -> None:
-    """Make the sets of the chain that are missing and that rules in these files name (iptables-save's), empty.
-
-    Rules that name one that is missing are refused as a whole, by the program that puts them back. A file that is not
-    there or may not be read is passed over. Raises what IpSets raises.
-    """
-    present = sets.headers()
-    for path in rules:
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-        for name in sorted(set(re.findall(r"--match-set (\S+) ", text)) - set(present)):
-            spec = parse_set_name(chain, name)
-            if spec is not None:
-                sets.create(name, spec.family, plain=spec.role is Role.LIST)
 
 
 def _read(path: Path, chain: str) -> tuple[float, list[_Saved]]:

@@ -32,14 +32,6 @@ DEFAULT_CONFIG = "/etc/ngfw/ngfw.yml"
 SHIPPED_RULES = Path(__file__).resolve().parent.parent / "rules.d"
 """The rule files beside the package in a checkout."""
 
-_SAVED_RULES = (
-    Path("/etc/iptables/rules.v4"),
-    Path("/etc/iptables/rules.v6"),
-    Path("/etc/sysconfig/iptables"),
-    Path("/etc/sysconfig/ip6tables"),
-)
-"""Where distributions keep the rules that an administrator saved, ours maybe among them."""
-
 
 class CommandError(Exception):
     """A command could not do its work; the text says what to do, `code` is the exit code."""
@@ -252,7 +244,7 @@ def restore(arguments: Namespace) -> int:
     count, changed, warnings = 0, False, []
     with _firewall(arguments, hooks=_config(arguments).hooks) as firewall:
         if not arguments.chain:
-            count = firewall.restore_sets(path, _SAVED_RULES)
+            count = firewall.restore_sets(path)
         if not arguments.sets:
             result = firewall.ensure()
             changed, warnings = result.changed, result.warnings
