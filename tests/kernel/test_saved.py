@@ -172,12 +172,11 @@ def test_a_damaged_file_is_put_aside_and_the_kernel_stays_as_it_was(lab, sets, t
         assert lab.sets() == before, what
 
 
-@pytest.mark.parametrize("change", [{"version": 99}, {"chain": "OTHER"}])
-def test_a_file_of_another_version_or_chain_is_left_where_it_is(lab, sets, tmp_path, change):
+def test_a_file_of_another_version_is_left_where_it_is(lab, sets, tmp_path):
     path = tmp_path / "sets"
-    path.write_text(json.dumps({**HEAD, **change}) + "\nof another form\n")
+    path.write_text(json.dumps({**HEAD, "version": 99}) + "\nof another form\n")
 
-    with pytest.raises(FirewallError, match="was not saved for the chain NGFW by this version"):
+    with pytest.raises(FirewallError, match="was not saved by this version"):
         saved.restore(path, CHAIN, sets, NOW)
 
     assert path.exists()

@@ -26,6 +26,7 @@ from .layout import (
     block_set,
     list_set,
     own_set,
+    renamed,
     sibling_chains,
     valid_chain,
     valid_list_name,
@@ -195,6 +196,17 @@ class Firewall:
         """Other chains of ours on this host, on purpose or left from another configuration."""
         return sorted(sibling_chains(self._sets.headers()) - {self._chain})
 
+    def beside(self, chain: str) -> Firewall:
+        """Another chain on this host, to be closed as this one."""
+        return Firewall(
+            chain=chain,
+            families=self._asked_families,
+            origin=self._origin,
+            runner=self._tables.runner,
+            run_directory=self._lock.path.parent,
+            clock=self._clock,
+        )
+
     def forget(self) -> None:
         """Believe nothing that was read before: somebody changed the kernel beside the lock."""
         self._kernel.forget()
@@ -350,6 +362,29 @@ class Firewall:
                 planner.flush_whitelist()
             if "blocklists" in scope and rule_name is None:
                 planner.flush_blocklists(self._list_members(planner.state))
+        return planner.result
+
+    def take_over(self, other: Firewall) -> Result:
+        """Move all that another chain holds into this one, then remove that; no packet of a block passes meanwhile.
+
+        KernelError if rules of others use its sets: then the blocks are in force by both chains.
+        """
+        with other._lock:
+            state = other._kernel.state()
+            entries = (Role.BLOCK, Role.ALLOW)
+            other._kernel.read(state, (spec.name for spec in state.sets.values() if spec.role in entries))
+            now = self._clock()
+            moving = [
+                (renamed(spec, self._chain), network, held)
+                for spec in state.sets.values()
+                if spec.role in entries and spec.family in self._families
+                for network, held in state.live(spec.name, now)
+            ]
+            lists = {renamed(spec, self._chain): found for spec, found in other._list_members(state).items()}
+            with self._planning(False, look_again=True) as planner:
+                self._kernel.read(planner.state, {spec.name for spec, _network, _held in moving})
+                planner.adopt(moving, lists)
+            other.remove()
         return planner.result
 
     def remove(self, *, dry_run: bool = False) -> Result:

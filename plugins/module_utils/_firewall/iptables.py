@@ -142,13 +142,13 @@ class Iptables:
     """The filter tables of this network namespace, by the system's own iptables (nft or legacy)."""
 
     def __init__(self, runner: Runner) -> None:
-        self._runner = runner
+        self.runner = runner
         self._backend = ""
 
     def backend(self) -> str:
         """`nft` or `legacy`; MissingTool if there is no iptables."""
         if not self._backend:
-            said = self._runner.run(("iptables", "-V")).stdout
+            said = self.runner.run(("iptables", "-V")).stdout
             self._backend = "nft" if "nf_tables" in said else "legacy"
         return self._backend
 
@@ -156,7 +156,7 @@ class Iptables:
         """The chain as it is, beside other chains of ours; raises NotPermitted, MissingTool or KernelError."""
         if self.backend() == "legacy" and not _legacy_has_filter(family):
             return ChainState()  # asking legacy iptables would create the table
-        output = self._runner.run((_SAVE[family], "-t", "filter"))
+        output = self.runner.run((_SAVE[family], "-t", "filter"))
         if output.code:
             raise _explained(output, "read the rules")
         return parse_save(output.stdout, chain, siblings)
@@ -164,7 +164,7 @@ class Iptables:
     def restore(self, family: str, text: str) -> None:
         """Commit one transaction; all of it or nothing. Raises as `state` does."""
         wait = ("--wait", "30") if self.backend() == "legacy" else ()
-        output = self._runner.run((_RESTORE[family], "--noflush", *wait), text)
+        output = self.runner.run((_RESTORE[family], "--noflush", *wait), text)
         if output.code:
             raise _explained(output, "change the rules")
 
@@ -173,7 +173,7 @@ class Iptables:
         if self.backend() == "nft":
             return "legacy" if any(_legacy_tables(family) for family in (IPV4, IPV6)) else ""
         try:
-            output = self._runner.run(("iptables-nft-save", "-t", "filter"))
+            output = self.runner.run(("iptables-nft-save", "-t", "filter"))
         except MissingTool:
             return ""
         return "nft" if "\n-A " in output.stdout else ""

@@ -157,6 +157,11 @@ def chain_of(name: str) -> str:
     return re.split("[-.]", name, maxsplit=1)[0]
 
 
+def renamed(spec: SetSpec, chain: str) -> SetSpec:
+    """The set of the same use of another chain."""
+    return spec._replace(name=chain + spec.name[len(chain_of(spec.name)) :])
+
+
 def sibling_chains(names: Iterable[str]) -> frozenset[str]:
     """The chains that sets of these names belong to: each chain has a set of protected addresses."""
     ends = tuple(f"-own{digit}" for digit in _FAMILY_DIGITS)

@@ -112,6 +112,21 @@ class Planner(Upkeep):
             if rule_name is None or decode_comment(held.comment).rule_name == rule_name:
                 self._lift(spec, network, held)
 
+    def adopt(self, entries: Iterable[tuple[SetSpec, Network, Held]], lists: Mapping[SetSpec, set[Key]]) -> None:
+        """Plan what another chain holds, under the names of this one: ends, rules, reasons and origins stay.
+
+        Of an entry that is in both the later end counts. What blocklists hold here already stays.
+        """
+        for spec, network, held in entries:
+            present = self.state.held(spec.name, network, self.now)
+            if present is not None and (present.expires_at is None or not _outlasts(held, present)):
+                continue
+            self._need(spec)
+            self.plan.add.setdefault(spec.name, {})[network] = held
+            if spec.role is Role.BLOCK:
+                self.result.blocked.append(as_entry(spec, network, held))
+        self.plan.fill.update((spec, members) for spec, members in lists.items() if spec.name not in self.state.sets)
+
     # --- whitelist ---------------------------------------------------------------------------------------------
 
     def whitelist_add(self, items: Iterable[WhitelistItem]) -> None:
@@ -250,3 +265,7 @@ class Planner(Upkeep):
         origin, comment = guard_comment(held.comment)
         self.plan.delete.setdefault(name, []).append(network)
         self.result.removed.append(WhitelistEntry(network, comment, origin))
+
+
+def _outlasts(first: Held, second: Held) -> bool:
+    return first.expires_at is None or (second.expires_at is not None and first.expires_at > second.expires_at)

@@ -9,25 +9,28 @@ Format: a line of JSON for each set, after one line that says {version, chain, s
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-import time
 from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, BinaryIO, NamedTuple, Optional
 
 from .address import Key, Network, parse_network, to_key
 from .duration import MAX_BLOCK_SECONDS
 from .errors import FirewallError, KernelError, NotPermitted, SetMissing
+from .files import open_for_reading, put_aside, read_bytes, replacing
 from .ipset import IpSets
 from .kernel import end_of
-from .layout import Role, parse_set_name
+from .layout import Role, parse_set_name, renamed, valid_chain
 
 VERSION = 1
 
-_LEFT_SECONDS = 3600
+MAX_BYTES = 256 << 20
+"""Of the file; 150 bytes or so are one entry."""
+
+_MAX_HEAD = 4096
 _BESIDE = "+restoring"
+_PLAUSIBLE_SECONDS = 365 * 86400.0
+"""A host was hardly off for longer than this: its clock is wrong."""
 
 
 _Entry = tuple[Network, Optional[float], str]
@@ -49,58 +52,49 @@ def write(path: Path, chain: str, sets: IpSets, now: float) -> int:
     Raises FirewallError without the directory, OSError, and what IpSets raises.
     """
     try:
-        descriptor, fresh = tempfile.mkstemp(".new", path.name + ".", path.parent)  # several may be at it
+        with replacing(path) as stream:
+            return _write(stream, chain, sets, now)
     except FileNotFoundError:
         raise FirewallError(f"{path.parent} does not exist; make it, or name another directory") from None
     except PermissionError as error:
         raise NotPermitted(f"cannot write to {path.parent} ({error.strerror}); run as root") from None
-    try:
-        count = _write(descriptor, chain, sets, now, path.parent.stat())
-        os.replace(fresh, path)
-    except BaseException:
-        os.unlink(fresh)
-        raise
-    for left in path.parent.glob(f"{path.name}.*.new"):  # by a writer that was killed
-        if left.stat().st_mtime < time.time() - _LEFT_SECONDS:
-            left.unlink()
-    return count
 
 
-def _write(descriptor: int, chain: str, sets: IpSets, now: float, owner: os.stat_result) -> int:
+def _write(stream: BinaryIO, chain: str, sets: IpSets, now: float) -> int:
     count = 0
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        os.fchmod(descriptor, 0o640)
-        if os.geteuid() == 0:  # the watcher's user, to whom the directory belongs, has to read it
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-        file.write(json.dumps({"version": VERSION, "chain": chain, "saved_at": now}) + "\n")
-        for name in sorted(sets.headers()):
-            spec = parse_set_name(chain, name)
-            if spec is None or spec.role is Role.FILLING:
-                continue
-            try:
-                found = sets.entries(name)
-            except SetMissing:  # removed meanwhile
-                continue
-            count += len(found)
-            if spec.role is Role.LIST:
-                line: dict[str, Any] = {"members": [str(entry.network) for entry in found]}
-            else:
-                line = {"entries": [[str(entry.network), end_of(entry, now), entry.comment] for entry in found]}
-            file.write(json.dumps({"name": name, "family": spec.family, **line}) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    stream.write(_line({"version": VERSION, "chain": chain, "saved_at": now}))
+    for name in sorted(sets.headers()):
+        spec = parse_set_name(chain, name)
+        if spec is None or spec.role is Role.FILLING:
+            continue
+        try:
+            found = sets.entries(name)
+        except SetMissing:  # removed meanwhile
+            continue
+        count += len(found)
+        if spec.role is Role.LIST:
+            line: dict[str, Any] = {"members": [str(entry.network) for entry in found]}
+        else:
+            line = {"entries": [[str(entry.network), end_of(entry, now), entry.comment] for entry in found]}
+        stream.write(_line({"name": name, "family": spec.family, **line}))
     return count
+
+
+def _line(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields).encode("ascii") + b"\n"
 
 
 def restore(path: Path, chain: str, sets: IpSets, now: float) -> int:
     """Make the sets of the chain exactly what the file says, without what has run out since; returns the entries.
 
+    They may have been another chain's when they were saved: the configuration has changed its name since.
     Each set is filled beside and swapped in, so nothing that another program brought back stays. Raises FirewallError
     if the file is not one of ours (one that is damaged is put aside; nothing is changed then), OSError, and what
     IpSets raises.
     """
     saved_at, found = _read(path, chain)
-    now = max(now, saved_at)  # a clock that is not set yet must not make blocks longer
+    if not saved_at <= now <= saved_at + _PLAUSIBLE_SECONDS:
+        now = saved_at  # this clock is not set yet: blocks must not become longer, and not all be lost
     present = sets.headers()
     if _BESIDE in present:  # left by a writer that was killed
         sets.destroy(_BESIDE)
@@ -121,6 +115,16 @@ def restore(path: Path, chain: str, sets: IpSets, now: float) -> int:
     return count
 
 
+def chain_of(path: Path) -> str | None:
+    """The chain whose sets the file holds; None if there is none, or it cannot be told."""
+    try:
+        with open_for_reading(path) as stream:
+            name = json.loads(stream.readline(_MAX_HEAD))["chain"]
+            return valid_chain(name)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _left(entries: list[_Entry], now: float) -> Iterator[tuple[Network, int, str]]:
     """What has not run out, with the seconds that remain instead of the end; 0 for permanent."""
     for network, end, comment in entries:
@@ -133,30 +137,32 @@ def _left(entries: list[_Entry], now: float) -> Iterator[tuple[Network, int, str
 def _read(path: Path, chain: str) -> tuple[float, list[_Saved]]:
     """When the file was written, and all its sets: read to the end before anything is changed."""
     try:
-        lines = path.read_bytes().splitlines()
+        lines = read_bytes(path, MAX_BYTES).splitlines()
     except FileNotFoundError:
         raise FirewallError(f"{path} does not exist: nothing was saved yet; 'ngfw save' writes it") from None
     number, found = 1, []
     try:
         head = json.loads(lines[0])
-        saved_at, ours = float(head["saved_at"]), (head["version"], head["chain"]) == (VERSION, chain)
+        saved_at, ours = float(head["saved_at"]), head["version"] == VERSION
+        earlier = valid_chain(head["chain"])
         for line in lines[1:] if ours else ():
             number += 1
-            found.append(_decoded(json.loads(line), chain))
+            found.append(_decoded(json.loads(line), earlier, chain))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
-        aside = path.with_name(f"{path.name}.corrupt")
-        os.replace(path, aside)
+        aside = put_aside(path)
         raise FirewallError(
             f"{path}:{number}: this line is damaged; the file was put aside as {aside}, and nothing was changed"
         ) from None
     if not ours:
-        raise FirewallError(f"{path} was not saved for the chain {chain} by this version; remove it, or save again")
+        raise FirewallError(f"{path} was not saved by this version; remove it, or save again")
     return saved_at, found
 
 
-def _decoded(fields: dict[str, Any], chain: str) -> _Saved:
-    """One set of the file. Raises ValueError, KeyError, TypeError or AttributeError where it is none of the chain."""
-    spec = parse_set_name(chain, fields["name"])
+def _decoded(fields: dict[str, Any], earlier: str, chain: str) -> _Saved:
+    """One set of the file, under its name in `chain`. Raises ValueError, KeyError, TypeError or AttributeError where it
+    is none of the chain that had them `earlier`.
+    """
+    spec = parse_set_name(earlier, fields["name"])
     if spec is None or spec.family != fields["family"]:
         raise ValueError
     members = [parse_network(text) for text in fields["members"]] if spec.role is Role.LIST else []
@@ -169,4 +175,5 @@ def _decoded(fields: dict[str, Any], chain: str) -> _Saved:
         raise ValueError
     if not all(isinstance(comment, str) and (end is None or isfinite(end)) for _network, end, comment in entries):
         raise ValueError
-    return _Saved(spec.name, spec.family, entries, {*map(to_key, members)} if spec.role is Role.LIST else None)
+    name = renamed(spec, chain).name
+    return _Saved(name, spec.family, entries, {*map(to_key, members)} if spec.role is Role.LIST else None)

@@ -250,6 +250,9 @@ class Kernel:
     def blocklists_dict(self) -> list[dict[str, Any]]:
         return []
 
+    def other_chains(self) -> list[str]:
+        return []
+
 
 def test_status_without_a_watcher(
     here: Here, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -15,6 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from .events.sources import examine
+from .firewall import boot
+from .firewall.entry import Origin
+from .firewall.errors import FirewallError
+from .firewall.firewall import Firewall
 from .settings.config import Config
 
 USER = "ngfw"
@@ -57,7 +61,25 @@ def bridges(config: Config, interfaces: Path = _INTERFACES, settings: Path = _BR
             )
 
 
-CHECKS: tuple[Callable[[Config], Iterator[str]], ...] = (sources, bridges)
+def chains(config: Config) -> Iterator[str]:
+    """Other chains of ours, and saved rules that fail at the next boot, as far as this user may look."""
+    firewall = Firewall(chain=config.chain, families=config.families, origin=Origin.COMMAND)
+    others: list[str] = []
+    try:
+        others = firewall.other_chains()
+    except FirewallError:
+        pass
+    finally:
+        firewall.close()
+    for other in others:
+        yield (
+            f"chain {other} is in force too, with blocks that this configuration (chain: {config.chain}) knows nothing "
+            f"of; 'ngfw status' counts them. If unwanted: ngfw_chain with chain: {other} and state: absent"
+        )
+    yield from boot.warnings(config.chain, others)
+
+
+CHECKS: tuple[Callable[[Config], Iterator[str]], ...] = (sources, bridges, chains)
 
 
 def _is_on(switch: Path, needs: Path | None = None) -> bool:

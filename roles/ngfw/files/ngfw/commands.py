@@ -10,10 +10,10 @@ import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from . import VERSION
 from .settings.config import Config
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .firewall.firewall import Firewall
     from .firewall.result import Result
     from .rules.load import RuleSet
+
+_T = TypeVar("_T")
 
 DONE, FAILED, USAGE, FORBIDDEN = 0, 1, 2, 3
 
@@ -116,8 +118,10 @@ def status(arguments: Namespace) -> int:
             info = firewall.info(("blocks", "blocklists"))
             found["blocks"] = block_summary(info.blocks_dict())
             found["blocklists"] = info.blocklists_dict()
+            others = _others(firewall, lambda other: len(other.entries()))
+            found["other_chains"] = [{"chain": chain, "blocks": count} for chain, count in others]
     except FirewallError as error:
-        found["blocks"] = found["blocklists"] = None
+        found["blocks"] = found["blocklists"] = found["other_chains"] = None
         if not arguments.json:
             print(f"ngfw: the blocks cannot be read: {error}", file=sys.stderr)
     if arguments.json:
@@ -168,6 +172,13 @@ def unblock(arguments: Namespace) -> int:
     networks = [parse_network(text) for text in arguments.addresses]
     with _firewall(arguments) as firewall:
         result = firewall.unblock(networks)
+        for chain, entries in _others(firewall, lambda other: other.entries()):
+            held = {entry.block.network for entry in entries}
+            result.warnings += [
+                f"{network} is blocked by another chain, {chain}; lift it by ngfw_block, chain: {chain}"
+                for network in networks
+                if network in held
+            ]
     lines = [
         f"unblocked {entry.block.network} ({entry.block.action.value}, {entry.block.direction.value})"
         for entry in result.unblocked
@@ -205,7 +216,7 @@ def flush(arguments: Namespace) -> int:
 
 
 def explain(arguments: Namespace) -> int:
-    from .display.explain import alerts, explained_lines, history, offences, reputation, touching
+    from .display.explain import alerts, explained_lines, history, listing_dicts, offences, reputation, touching
     from .firewall.address import parse_network
 
     network = parse_network(arguments.address)
@@ -213,14 +224,18 @@ def explain(arguments: Namespace) -> int:
     with _firewall(arguments) as firewall:
         info = firewall.info(("blocks", "whitelist"))
         listings = firewall.listings([network])
+        others = _others(firewall, lambda other: (other.info(("blocks",)).blocks_dict(), other.listings([network])))
     logs = Path(config.log_directory)
     wide = network.widened(config.ipv6_prefix) if network.family == "ipv6" else network
     found = {
         "address": str(network),
         "blocks": touching(info.blocks_dict(), network),
         "whitelist": touching(info.whitelist_dict(), network),
-        "blocklists": [
-            {"name": each.name, "target": each.direction.value, "network": str(each.cover)} for each in listings
+        "blocklists": listing_dicts(listings),
+        "other_chains": [
+            {"chain": chain, "blocks": touching(blocks, network), "blocklists": listing_dicts(listed)}
+            for chain, (blocks, listed) in others
+            if listed or touching(blocks, network)
         ],
         "reputation": reputation(config, network),
         "offences": offences(Path(config.state_directory), sorted({network, wide})),
@@ -300,6 +315,18 @@ def _firewall(arguments: Namespace, hooks: Sequence[str] | None = None) -> Itera
         yield firewall
     finally:
         firewall.close()
+
+
+def _others(firewall: Firewall, ask: Callable[[Firewall], _T]) -> list[tuple[str, _T]]:
+    """What each other chain of ours on this host answers."""
+    found = []
+    for chain in firewall.other_chains():
+        other = firewall.beside(chain)
+        try:
+            found.append((chain, ask(other)))
+        finally:
+            other.close()
+    return found
 
 
 def _saved_sets(arguments: Namespace) -> Path:

@@ -22,10 +22,11 @@ from .decisions.surge import HIGH_ALERT, MEANING
 from .effects.console import Console, NoState
 from .effects.enforcement import DryRun, Enforcement, Rehearsal
 from .effects.journal import Journal
-from .effects.state import State
+from .effects.state import SETS, State
 from .effects.transaction import Transaction
 from .effects.wording import Told
 from .events.tail import Chunk
+from .firewall import saved
 from .firewall.entry import Block
 from .firewall.errors import FirewallError
 from .intel.mailbox import Answer
@@ -159,7 +160,7 @@ class Service:
 
     def _start(self) -> None:
         self._history.open()
-        for warning in self._enforcement.prepare():
+        for warning in self._enforcement.prepare(saved.chain_of(self._state.directory / SETS)):
             self._journal.say(warning, level="WARNING")
         self._pipeline.own = self._enforcement.own()
         if self._transaction.resume():

@@ -63,7 +63,7 @@ def test_networks_around_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_people_read() -> None:
-    kinds = ("blocks", "whitelist", "reputation", "offences", "blocklists", "history", "alerts")
+    kinds = ("blocks", "whitelist", "reputation", "offences", "blocklists", "other_chains", "history", "alerts")
     nothing: dict[str, Any] = {kind: [] for kind in kinds}
     assert explained_lines({"address": "203.0.113.7", **nothing}) == ["203.0.113.7", "  not blocked"]
     block = {
@@ -91,6 +91,7 @@ def test_what_people_read() -> None:
                 "reputation": [rating],
                 "offences": ["2025-09-02T10:24:45Z", "2025-09-02T11:24:45Z"],
                 "blocklists": [listed],
+                "other_chains": [],
                 "history": [{**past, "sid": 7, "msg": "one\ntwo"}],
                 "alerts": [told],
             }

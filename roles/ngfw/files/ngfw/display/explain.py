@@ -12,7 +12,7 @@ import json
 import re
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,6 +22,7 @@ from ..decisions import history as past
 from ..effects.journal import ALERT_LOG, ALERTS_JSON
 from ..effects.wording import quoted, shown_action, unquoted
 from ..firewall.address import PRIVATE, Network, parse_network
+from ..firewall.info import Listing
 from ..intel import cache
 from ..intel.abuseipdb import NAME as ABUSEIPDB
 from ..intel.netsets import Netsets
@@ -61,6 +62,11 @@ def touching(blocks: Sequence[dict[str, Any]], network: Network) -> list[dict[st
         if other.contains(network) or network.contains(other):
             found.append(item)
     return found
+
+
+def listing_dicts(listings: Iterable[Listing]) -> list[dict[str, Any]]:
+    """The blocklists that cover an address."""
+    return [{"name": each.name, "target": each.direction.value, "network": str(each.cover)} for each in listings]
 
 
 def reputation(config: Config, network: Network) -> list[dict[str, Any]]:
@@ -130,18 +136,19 @@ def alerts(directory: Path, network: Network) -> list[dict[str, Any]]:
 
 def explained_lines(found: dict[str, Any]) -> list[str]:
     """For people."""
-    lines = [found["address"]]
-    for block in found["blocks"]:
-        lines.append(
-            f"  {block['action']} by {block['target']} as {block['address']}: rule {quoted(block['rule_name'])}"
-            f" [{quoted(block['reason'])}], {_end(block)}, {block['packets']} packets"
-        )
+    lines = [found["address"], *(f"  {_block_line(block)}" for block in found["blocks"])]
     exempt = any(_covers(item["address"], found["address"]) for item in found["whitelist"])
     for item in found["blocklists"]:
         verb = "on" if exempt else "dropped by"
         lines.append(f"  {verb} blocklist {item['name']} ({item['target']}) as {item['network']}")
     if not found["blocks"] and (exempt or not found["blocklists"]):
         lines.append("  not blocked")
+    for other in found["other_chains"]:
+        lines += [f"  in another chain, {other['chain']}: {_block_line(block)}" for block in other["blocks"]]
+        lines += [
+            f"  in another chain, {other['chain']}: on blocklist {item['name']} ({item['target']}) as {item['network']}"
+            for item in other["blocklists"]
+        ]
     for item in found["whitelist"]:
         word = "protected by" if item["origin"] == "protected" else f"whitelisted ({item['origin']}) by"
         comment = f" ({quoted(item['comment'])})" if item["comment"] else ""
@@ -171,6 +178,13 @@ def explained_lines(found: dict[str, Any]) -> list[str]:
         rows = ([item["count"], item["last"], item["sid"] or "-", item["msg"]] for item in found["alerts"])
         lines += ["", table(("ALERTS", "LAST", "SID", "MESSAGE"), rows)]
     return lines
+
+
+def _block_line(block: dict[str, Any]) -> str:
+    return (
+        f"{block['action']} by {block['target']} as {block['address']}: rule {quoted(block['rule_name'])}"
+        f" [{quoted(block['reason'])}], {_end(block)}, {block['packets']} packets"
+    )
 
 
 def _covers(wide: str, narrow: str) -> bool:

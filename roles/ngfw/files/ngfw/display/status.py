@@ -102,7 +102,11 @@ def _kernel_lines(status: dict[str, Any]) -> list[str]:
     if blocks["top_offenders"]:
         lines.append("offenders, by packets stopped")
         lines += [f"  {item['packets']:>9} packets {item['address']}" for item in blocks["top_offenders"]]
-    return lines + blocklist_lines(status["blocklists"])
+    lines += blocklist_lines(status["blocklists"])
+    return lines + [
+        f"chain     {other['chain']}, another one of ours, has {other['blocks']} blocks in force; see ngfw check"
+        for other in status["other_chains"]
+    ]
 
 
 def _ago(now: float, then: float) -> str:

@@ -55,9 +55,24 @@ class Enforcement:
         self._seen: int | None = None
         self.look: Callable[[], policy.Sight] = self._firewall.look
 
-    def prepare(self) -> list[str]:
-        """Make or repair the chain, put the configured whitelist in force; returns what the operator should know."""
-        return [*self._firewall.warnings(), *self._firewall.ensure().warnings, *self._whitelist()]
+    def prepare(self, earlier: str | None = None) -> list[str]:
+        """Make or repair the chain, put the configured whitelist in force; returns what the operator should know.
+
+        `earlier` is the chain of the last run: if it has another name now, what it holds is moved.
+        """
+        warnings = [*self._firewall.warnings(), *self._firewall.ensure().warnings, *self._whitelist()]
+        others = self._firewall.other_chains()
+        return warnings + [self._move(chain) if chain == earlier else _beside(chain) for chain in others]
+
+    def _move(self, chain: str) -> str:
+        other = self._firewall.beside(chain)
+        try:
+            moved = len(self._firewall.take_over(other).blocked)
+        except FirewallError as error:
+            return f"the blocks of chain {chain}, which this watcher had before, stay in force there: {error}"
+        finally:
+            other.close()
+        return f"chain {chain} was removed, after its {moved} blocks had been moved to {self._config.chain}"
 
     def adopt(self, config: Config) -> list[str]:
         """Put another configuration's whitelist in force, and look for the host's addresses again."""
@@ -187,6 +202,10 @@ class Enforcement:
             configured.close()
 
 
+def _beside(chain: str) -> str:
+    return f"another chain of ours, {chain}, is in force too; 'ngfw explain' shows its blocks, 'ngfw check' what to do"
+
+
 class _Overlay:
     """The kernel's state with recorded blocks on top."""
 
@@ -249,7 +268,7 @@ class Rehearsal(Recorder):
         super().__init__()
         self._guard_by_host()
 
-    def prepare(self) -> list[str]:
+    def prepare(self, earlier: str | None = None) -> list[str]:
         return []
 
     def adopt(self, config: Config) -> list[str]:
