@@ -32,6 +32,13 @@ notes:
   - The address of the SSH connection is also found under C(become). For a task with C(async) and C(become) it is
     systemd-logind that knows it.
   - Every change is one transaction under a lock that modules, the watcher and the C(ngfw) command share.
+  - Without the role P(reflex.ngfw.ngfw#role) nothing of this outlasts a reboot, and rules that were saved by
+    C(iptables-save) with those of the chain among them are refused as a whole at boot, for the sets that they name are
+    missing. Save them without (C(iptables-save | grep -vw NGFW)), or have the sets saved too (C(ipset-persistent),
+    C(ipset-service)). There is a warning if it would come to that. What C(nft list ruleset) prints of the chain cannot
+    be read again by C(nft) at all.
+  - Sets of blocks that are empty are removed with their rules. Addresses that others took out of the whitelist with
+    C(ipset) come back by themselves only where the watcher runs.
 attributes:
   check_mode:
     support: full
