@@ -9,6 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible.utils.display import Display
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import PRIVATE, from_key
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.listformat import ListFormatError
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netset import Limits, parse_netset
 from ansible_collections.reflex.ngfw.plugins.plugin_utils._inputs import FilterTypeError, shown
 from ansible_collections.reflex.ngfw.plugins.plugin_utils._networks import merged, parse_list, without
@@ -36,9 +37,12 @@ def netset(text: object) -> list[str]:
     if not isinstance(text, str):
         hint = "for a list use reflex.ngfw.cidr_merge" if isinstance(text, list) else "give it the content of a file"
         raise FilterTypeError(f"{shown(text)} is not the text of a netset; {hint}")
-    found = parse_netset(text.splitlines(), _ANYTHING)
+    try:
+        found = parse_netset(text.split("\n"), _ANYTHING)
+    except ListFormatError as error:
+        raise AnsibleFilterError(str(error)) from None
     if found.refused:
-        total = len(found.refused)
+        total = found.refusals
         first = f"the first is {shown(found.refused[0].entry)}: {found.refused[0].reason}"
         if not found:
             raise AnsibleFilterError(

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -19,11 +21,13 @@ from ansible.module_utils.urls import open_url
 
 from ._firewall.address import Key
 from ._firewall.errors import FirewallError, InvalidInput
+from ._firewall.listformat import MAX_BYTES
+from ._firewall.netset import Netset, Refused
+from ._firewall.weburl import MAX_REDIRECTS, REDIRECTS, redirected
 
 STATE_DIRECTORY = Path("/var/lib/ngfw/blocklists")
-MAX_BYTES = 128 << 20
 
-_TIMEOUT_SECONDS = 30
+_SECONDS = 30
 _OK, _NOT_MODIFIED = 200, 304
 
 
@@ -40,7 +44,7 @@ class Download:
         self._request = hashlib.sha256(f"{url}\n{request}".encode()).hexdigest()
         self._validators: dict[str, str] = {}
 
-    def fetch(self, in_force: Mapping[str, set[Key]]) -> str | None:
+    def fetch(self, in_force: Mapping[str, set[Key]]) -> bytes | None:
         """The list's text, or None if the server says that it is still the one in force. Raises InvalidInput."""
         if not self._url:
             raise InvalidInput("the url is empty; the old list stays")
@@ -51,32 +55,34 @@ class Download:
         if known.get("last_modified"):
             headers["If-Modified-Since"] = known["last_modified"]
         try:
-            response = open_url(self._url, headers=headers, timeout=_TIMEOUT_SECONDS, http_agent="reflex.ngfw")
-            body = response.read(MAX_BYTES + 1)
-            missing = getattr(response, "length", 0)  # http.client says nothing where an answer is cut short
-            if missing and len(body) <= MAX_BYTES:
-                raise InvalidInput(f"{missing} bytes are missing at its end")
+            with _at_most(_SECONDS):
+                return self._fetched(headers)
         except HTTPError as error:
             if error.code == _NOT_MODIFIED and headers:
                 return None
             raise InvalidInput(f"{self.shown} answered {error.code} {error.reason}; the old list stays") from None
+        except _TimeIsUp:
+            raise InvalidInput(f"{self.shown} was not done within {_SECONDS} seconds; the old list stays") from None
         except Exception as error:  # open_url raises whatever the transport does
             text = str(error).replace(self._url, self.shown)
             raise InvalidInput(f"{self.shown} cannot be fetched: {text}; the old list stays") from None
-        status = response.getcode()  # None for ftp: and file:
-        if status not in (None, _OK):
-            raise InvalidInput(f"{self.shown} answered {status} and no whole list; the old list stays")
-        if len(body) > MAX_BYTES:
-            raise InvalidInput(f"{self.shown} is larger than {MAX_BYTES >> 20} MiB; the old list stays")
-        self._validators = {
-            "etag": response.headers.get("ETag", ""),
-            "last_modified": response.headers.get("Last-Modified", ""),
-        }
-        return str(body, "utf-8", "replace")
 
-    def remember(self, in_force: Mapping[str, set[Key]]) -> None:
+    def left_out(self, in_force: Mapping[str, set[Key]], netset: Netset) -> None:
+        """Add what was refused of the list in force when it was fetched."""
+        known = self._known(in_force)
+        netset.refused += [Refused(entry, reason) for entry, reason in known.get("refused", ())]
+        netset.refusals += known.get("refusals", 0)
+
+    def remember(self, in_force: Mapping[str, set[Key]], netset: Netset) -> None:
         """Keep what the next conditional request needs, now that the list is in force."""
-        kept = {"request": self._request, "digest": _digest(in_force), **self._validators}
+        refused = [(each.entry, each.reason) for each in netset.refused]
+        kept = {
+            "request": self._request,
+            "digest": _digest(in_force),
+            "refused": refused,
+            "refusals": netset.refusals,
+            **self._validators,
+        }
         temporary = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +95,41 @@ class Download:
         """Remove what is remembered."""
         self._path.unlink(missing_ok=True)
 
+    def _fetched(self, headers: Mapping[str, str]) -> bytes:
+        """The body of a complete answer; the validators that came with it are noted."""
+        url = self._url
+        for _hop in range(MAX_REDIRECTS + 1):
+            try:
+                # Packed answers are not asked for, so what is counted is what came.
+                response = open_url(
+                    url,
+                    headers=dict(headers),
+                    timeout=_SECONDS,
+                    http_agent="reflex.ngfw",
+                    follow_redirects="none",
+                    decompress=False,
+                )
+            except HTTPError as error:
+                if error.code not in REDIRECTS:
+                    raise
+                url = redirected(url, error.headers.get("Location"))
+                continue
+            body: bytes = response.read(MAX_BYTES + 1)
+            if len(body) > MAX_BYTES:
+                raise InvalidInput(f"it is larger than {MAX_BYTES >> 20} MiB")
+            missing = getattr(response, "length", 0)  # http.client says nothing where an answer is cut short
+            if missing:
+                raise InvalidInput(f"{missing} bytes are missing at its end")
+            status = response.getcode()  # None for ftp: and file:
+            if status not in (None, _OK):
+                raise InvalidInput(f"it answered {status} and no whole list")
+            self._validators = {
+                "etag": response.headers.get("ETag", ""),
+                "last_modified": response.headers.get("Last-Modified", ""),
+            }
+            return body
+        raise InvalidInput(f"more than {MAX_REDIRECTS} redirects")
+
     def _known(self, in_force: Mapping[str, set[Key]]) -> dict[str, Any]:
         """What was remembered, if it is about the list that is in force."""
         try:
@@ -97,6 +138,26 @@ class Download:
         except (OSError, ValueError, KeyError, TypeError):
             return {}
         return kept if same else {}
+
+
+class _TimeIsUp(BaseException):
+    """No `Exception`: libraries go on after those with the next address of a host."""
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """End what is done inside by _TimeIsUp, wherever it waits: for a connection, a header, a drop of the body."""
+
+    def end(_signal: int, _frame: object) -> None:
+        raise _TimeIsUp
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _without_password(url: str) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import gc
 import heapq
+import re
 from collections.abc import Sequence
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._firewall.address import FAMILIES, Key, from_key
+from ._firewall.address import FAMILIES, Key, from_key, shown
 from ._firewall.duration import format_duration
 from ._firewall.entry import Action, Direction, Entry, Origin
-from ._firewall.errors import FirewallError
+from ._firewall.errors import FirewallError, InvalidInput
 from ._firewall.firewall import Firewall
 from ._firewall.guards import WhitelistEntry
 from ._firewall.layout import SetSpec
@@ -25,9 +26,18 @@ COMMON = {
 }
 
 _SHOWN = 200
+_INTEGER = re.compile(r"\s*-?[0-9]+\s*", re.ASCII)
 
 Parameters = dict[str, Any]
 Act = Callable[[Firewall, Parameters, bool], Parameters]
+
+
+class _Module(AnsibleModule):
+    """Keeps options as they were given: ansible-core makes an integer of any text that Python's int() takes."""
+
+    def _load_params(self) -> None:
+        super()._load_params()
+        self.given = dict(self.params)
 
 
 def run(options: Parameters, act: Act, **module_arguments: Any) -> None:
@@ -36,9 +46,10 @@ def run(options: Parameters, act: Act, **module_arguments: Any) -> None:
     An error of the library becomes the module's failure, with its message.
     """
     gc.disable()  # short-lived and full of small tuples without cycles: a fifth of the time at 100,000 entries
-    module = AnsibleModule(argument_spec={**COMMON, **options}, supports_check_mode=True, **module_arguments)
+    module = _Module(argument_spec={**COMMON, **options}, supports_check_mode=True, **module_arguments)
     parameters = module.params
     try:
+        _refuse_odd_numbers(options, module.given)
         firewall = Firewall(
             chain=parameters["chain"],
             families=parameters["families"],
@@ -53,6 +64,14 @@ def run(options: Parameters, act: Act, **module_arguments: Any) -> None:
     module.exit_json(**returned)
 
 
+def _refuse_odd_numbers(options: Parameters, given: Parameters) -> None:
+    """Raise InvalidInput for an integer that is written with other digits than ASCII's, or with underscores."""
+    for name, spec in options.items():
+        text = given.get(name)
+        if spec["type"] == "int" and isinstance(text, str) and not _INTEGER.fullmatch(text):
+            raise InvalidInput(f"{name} '{shown(text)}' is not a number; write it with the digits 0 to 9")
+
+
 def directions(target: str | None) -> tuple[Direction, ...]:
     """The sides that a `target` means; all if none is named."""
     return tuple(Direction) if target in (None, "both") else (Direction(target),)
@@ -61,7 +80,7 @@ def directions(target: str | None) -> tuple[Direction, ...]:
 def report(result: Result, *kinds: str) -> Parameters:
     """What a module returns of a result: the lists of these kinds, cut, their true totals, and the diff."""
     networks = result.networks()
-    counts = {kind: len(items) for kind, items in networks.items()} | {"refused": len(result.refused)}
+    counts = {kind: len(items) for kind, items in networks.items()} | {"refused": len(result.refused) + result.unnamed}
     lists: dict[str, list[Any]] = {kind: [*map(str, items[:_SHOWN])] for kind, items in networks.items()}
     lists["refused"] = [refusal._asdict() for refusal in result.refused[:_SHOWN]]
     for kind, listed in (("added", result.listed), ("removed", result.unlisted), ("already", result.same)):

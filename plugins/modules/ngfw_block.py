@@ -90,6 +90,13 @@ options:
     type: str
     choices: [skip, fail]
     default: skip
+  allow_wide:
+    description:
+      - Allow addresses that together cover more than an eighth of the IPv4 addresses or of V(2000::/3), which would
+        otherwise be an error. What is blocked already in the same action and direction counts with them, unless it
+        covers so much by itself.
+    type: bool
+    default: false
 notes:
   - ansible-core itself takes about 1.4 seconds to hand over a list of 100,000 addresses, and three times that if the
     list stands inline in the playbook. Give it by a lookup of a file, as in the last example.
@@ -226,6 +233,7 @@ OPTIONS = {
     "refresh": {"type": "bool", "default": False},
     "purge": {"type": "bool", "default": False},
     "on_protected": {"type": "str", "choices": ["skip", "fail"], "default": "skip"},
+    "allow_wide": {"type": "bool", "default": False},
 }
 
 
@@ -245,6 +253,7 @@ def act(firewall: Firewall, parameters: dict[str, Any], dry_run: bool) -> dict[s
             refresh=parameters["refresh"],
             purge=parameters["rule_name"] if parameters["purge"] else "",
             on_protected=parameters["on_protected"],
+            allow_wide=parameters["allow_wide"],
             dry_run=dry_run,
         )
     return report(result, "blocked", "unblocked", "already", "refused")

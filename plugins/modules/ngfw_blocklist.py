@@ -56,10 +56,25 @@ options:
     type: str
     choices: [source, destination, both]
     default: source
+  sanity:
+    description:
+      - Refuse, and keep the list in force, if more than a tenth of the entries are no addresses, if fewer than half
+        as many are left of a list of 100 or more, or if the networks cover more than an eighth of the IPv4 addresses
+        or of V(2000::/3). This does not keep O(entries=[]) from emptying a list.
+      - A list may lose up to half of its entries each time, so it may also come to an end.
+    type: bool
+    default: true
 notes:
-  - The syntax is that of FireHOL's netsets. Each line has an address, a network or a range C(FIRST-LAST), and C(#)
-    begins a comment. Entries that cannot be used are left out, named and counted.
+  - The form of a list is told by its first lines that are no comments (C(#), C(;), C(//)). These are read, as UTF-8,
+    plain or packed by gzip, and any other form is an error that keeps the old list.
+  - One address, CIDR network (also with a dotted mask) or range C(FIRST-LAST) a line, alone or as the first column
+    before blanks, C(,), C(;), C(#) or C(|), as FireHOL, Spamhaus DROP, blocklist.de, Emerging Threats, IPsum and
+    AlienVault publish.
+  - One JSON object with C(cidr) or C(ip) a line (Spamhaus), the table C(start end bits) (DShield), lines
+    C(ExitAddress A ...) (Tor), and C(name:a-b) (P2P).
+  - Entries that cannot be used are left out, named and counted, and a warning names the first.
   - A file or URL without one usable address is an error, and the old list stays.
+  - A download may take 30 seconds in all, and 128 MiB. Redirects are followed to C(https), and from C(http) to either.
 seealso:
   - module: reflex.ngfw.ngfw_block
 """
@@ -129,17 +144,21 @@ count:
   sample: {added: 1, removed: 0, already: 0, refused: 1}
 """
 
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.reflex.ngfw.plugins.module_utils._download import Download
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import InvalidInput
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import InvalidInput, UnsafeFile
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.files import open_for_reading
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.firewall import Firewall
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.listformat import ListFormatError
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netset import (
     Limits,
     Netset,
     by_family,
-    parse_netset,
+    read_netset,
 )
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.result import Result
 from ansible_collections.reflex.ngfw.plugins.module_utils._module import directions, report, run
@@ -154,7 +173,9 @@ OPTIONS = {
     "min_prefix_ipv4": {"type": "int", "default": 8},
     "min_prefix_ipv6": {"type": "int", "default": 19},
     "target": {"type": "str", "choices": ["source", "destination", "both"], "default": "source"},
+    "sanity": {"type": "bool", "default": True},
 }
+_BLOCK = 1 << 16
 KINDS = ("added", "removed", "already", "refused")
 
 
@@ -187,19 +208,27 @@ def limits_of(parameters: dict[str, Any]) -> Limits:
 
 
 def put(firewall: Firewall, parameters: dict[str, Any], netset: Netset, dry_run: bool) -> Result:
-    return firewall.blocklist(parameters["name"], netset, directions(parameters["target"]), dry_run=dry_run)
+    return firewall.blocklist(
+        parameters["name"],
+        netset,
+        directions(parameters["target"]),
+        sanity=parameters["sanity"],
+        dry_run=dry_run,
+    )
 
 
 def local(parameters: dict[str, Any], limits: Limits) -> Netset:
     """The list that is given, or that is in a file of this host; raises InvalidInput."""
     if parameters["src"] is None:
-        netset = parse_netset(parameters["entries"], limits)
-        return usable(netset, "entries") if parameters["entries"] else netset
+        text = "\n".join(parameters["entries"]).encode("utf-8", "replace")
+        return read("entries", [text], limits) if parameters["entries"] else Netset()
     if not parameters["src"]:
         raise InvalidInput("src is empty; name a file of the managed host. The old list stays")
     try:
-        with Path(parameters["src"]).open(encoding="utf-8", errors="replace") as lines:
-            return usable(parse_netset(lines, limits), parameters["src"])
+        with open_for_reading(Path(parameters["src"]), follow=True) as file:
+            return read(parameters["src"], iter(partial(file.read, _BLOCK), b""), limits)
+    except UnsafeFile as error:
+        raise InvalidInput(f"{error}; the old list stays") from None
     except OSError as error:
         raise InvalidInput(f"{parameters['src']}: {error.strerror}; the old list stays") from None
 
@@ -211,19 +240,26 @@ def from_url(
     in_force = firewall.blocklist_members(parameters["name"])
     text = download.fetch(in_force)
     if text is None:
-        return put(firewall, parameters, by_family(set().union(*in_force.values())), dry_run)
-    result = put(firewall, parameters, usable(parse_netset(text.splitlines(), limits), download.shown), dry_run)
+        netset = by_family(set().union(*in_force.values()))
+        download.left_out(in_force, netset)
+        return put(firewall, parameters, netset, dry_run)
+    netset = read(download.shown, [text], limits)
+    result = put(firewall, parameters, netset, dry_run)
     if not dry_run:
-        download.remember(firewall.blocklist_members(parameters["name"]))
+        download.remember(firewall.blocklist_members(parameters["name"]), netset)
     return result
 
 
-def usable(netset: Netset, source: str) -> Netset:
-    """`netset` if there is anything in it; raises InvalidInput."""
+def read(source: str, blocks: Iterable[bytes], limits: Limits) -> Netset:
+    """The list in these pieces of text; raises InvalidInput if it is none, or has nothing that may be on it."""
+    try:
+        netset = read_netset(blocks, limits)
+    except ListFormatError as error:
+        raise InvalidInput(f"{source} has no usable address: {error}; the old list stays") from None
     if not netset:
         first = f", the first is '{netset.refused[0].entry}': {netset.refused[0].reason}" if netset.refused else ""
         raise InvalidInput(
-            f"{source} has no usable address ({len(netset.refused)} entries were refused{first}); the old list stays"
+            f"{source} has no usable address ({netset.refusals} entries were refused{first}); the old list stays"
         )
     return netset
 

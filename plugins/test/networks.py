@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import Network, NetworkSet
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import Network, NetworkSet, merge
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import AddressError
 from ansible_collections.reflex.ngfw.plugins.plugin_utils._inputs import as_list
-from ansible_collections.reflex.ngfw.plugins.plugin_utils._networks import merged, parse_list, parse_text
+from ansible_collections.reflex.ngfw.plugins.plugin_utils._networks import parse_list, parse_text
 
 
 def covered_by(entry: object, networks: object) -> bool:
@@ -36,13 +36,13 @@ def _others(networks: object) -> NetworkSet:
     try:
         return _made(tuple(texts))
     except TypeError:  # something that is no text, and cannot be remembered either
-        return NetworkSet(merged(parse_list(texts)))
+        return NetworkSet(merge(parse_list(texts)))
 
 
 @lru_cache(maxsize=8)
 def _made(networks: tuple[object, ...]) -> NetworkSet:
     """With `select`, one list is asked again for each entry."""
-    return NetworkSet(merged(parse_list(networks)))
+    return NetworkSet(merge(parse_list(networks)))
 
 
 class TestModule:

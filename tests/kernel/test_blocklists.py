@@ -7,6 +7,7 @@ import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall import ipset
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network, to_key
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Direction
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import InvalidInput
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.guards import WhitelistItem
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netset import Limits, by_family, parse_netset
 
@@ -139,10 +140,38 @@ def test_two_lists_and_a_block_of_the_same_address(lab, firewall, block):
 
 
 def test_refused_entries_are_told_and_the_rest_is_in(lab, firewall):
-    result = firewall.blocklist("list", netset("203.0.113.7", "10.0.0.0/8", "nonsense"), SOURCE)
+    good = [f"203.0.113.{number}" for number in range(9)]
+    result = firewall.blocklist("list", netset(*good, "10.0.0.0/8", "nonsense"), SOURCE)
 
     assert [refusal.address for refusal in result.refused] == ["10.0.0.0/8", "nonsense"]
+    assert [warning.partition(":")[0] for warning in result.warnings] == [
+        "2 entries of the list were left out, the first"
+    ]
     assert not lab.arrives("203.0.113.7", HOST)
+
+
+@pytest.mark.feature("S4")
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        (["203.0.113.7", *["10.0.0.300"] * 100], "100 of its 101 entries are no addresses; the first: '10.0.0.300'"),
+        ([f"203.0.113.{number}" for number in range(49)], "it shrank from 100 to 49 entries"),
+        ([*(f"198.51.100.{number}" for number in range(100)), "16.0.0.0/5", "24.0.0.0/5", "203.0.113.9"], ""),
+        ([f"{octet}.0.0.0/8" for octet in range(16, 56)] + ["203.0.113.9"] * 60, "it covers 16% of all IPv4"),
+    ],
+)
+def test_a_list_that_looks_like_a_mistake_keeps_the_old_one(lab, firewall, lines, why):
+    good = [f"203.0.113.{number}" for number in range(100)]
+    firewall.blocklist("list", netset(*good), tuple(Direction))
+    before = lab.kernel()
+
+    if why:
+        with pytest.raises(InvalidInput, match=f"{why}.*the old list stays.*set sanity to false"):
+            firewall.blocklist("list", netset(*lines), tuple(Direction))
+        assert lab.kernel() == before
+    assert not lab.arrives("203.0.113.9", HOST)
+    assert firewall.blocklist("list", netset(*lines), tuple(Direction), sanity=False).changed
+    assert lab.arrives("203.0.113.60", HOST)
 
 
 def test_dry_run(lab, firewall):

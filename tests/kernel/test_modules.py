@@ -190,7 +190,7 @@ def test_a_list_from_a_file(lab, module, tmp_path):
     source.write_text("<html><body>error</body></html>\n", encoding="utf-8")
     failed = module("ngfw_blocklist", name="mine", src=str(source))
     assert failed["failed"]
-    assert "has no usable address" in failed["msg"]
+    assert "looks like a page of HTML" in failed["msg"]
     assert "the old list stays" in failed["msg"]
     assert not lab.arrives("203.0.113.17", HOST)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Direction
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import InvalidInput
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.guards import WhitelistItem
 
 SOURCE, DESTINATION = Direction.SOURCE, Direction.DESTINATION
@@ -201,6 +202,45 @@ def test_an_address_that_is_whitelisted_cannot_be_blocked_and_one_that_is_blocke
     assert lab.arrives(attacker, host)
     assert lab.arrives(host, attacker)
     assert not lab.arrives(NEIGHBOUR[family], host)
+
+
+@pytest.mark.feature("S4", "C4")
+@pytest.mark.parametrize(
+    ("network", "halves", "inside", "host"),
+    [
+        ("203.0.113.0/24", ("203.0.113.0/25", "203.0.113.128/26", "203.0.113.192/26"), "203.0.113.7", HOST["ipv4"]),
+        ("2001:db8:a::/64", ("2001:db8:a::/65", "2001:db8:a:0:8000::/65"), "2001:db8:a::7", HOST["ipv6"]),
+    ],
+)
+def test_a_network_inside_several_whitelisted_ones_together_is_freed_and_refused(
+    lab, firewall, block, network, halves, inside, host
+):
+    firewall.block([block(network)])
+    assert not lab.arrives(inside, host)
+
+    firewall.whitelist([WhitelistItem(parse_network(half)) for half in halves[:-1]])
+    assert [entry.block.network for entry in firewall.entries()] == [parse_network(network)]
+    lifted = firewall.whitelist([WhitelistItem(parse_network(halves[-1]))])
+
+    assert [str(entry.block.network) for entry in lifted.unblocked] == [network]
+    refused = firewall.block([block(network)]).refused
+    assert [str(each.reason) for each in refused] == [f"whitelisted: {network} (by several entries together)"]
+    assert lab.arrives(inside, host)
+
+
+@pytest.mark.feature("S4")
+def test_everybody_is_blocked_neither_at_once_nor_in_portions_unless_that_is_meant(lab, firewall, block):
+    with pytest.raises(InvalidInput, match="allow_wide"):
+        firewall.block([block("0.0.0.0/1"), block("128.0.0.0/1")])
+    firewall.block([block("16.0.0.0/4"), block("64.0.0.0/5")])
+    with pytest.raises(InvalidInput, match="16% of all IPv4 addresses, with what is blocked already"):
+        firewall.block([block("32.0.0.0/5"), block("200.0.0.0/5")])
+    firewall.block([block("32.0.0.0/4", direction=DESTINATION)])
+    assert lab.arrives("203.0.113.7", HOST["ipv4"])
+
+    firewall.block([block("32.0.0.0/5"), block("200.0.0.0/5")], allow_wide=True)
+    assert not lab.arrives("203.0.113.7", HOST["ipv4"])
+    assert firewall.block([block("48.0.0.0/8")]).blocked
 
 
 @pytest.mark.feature("C4")

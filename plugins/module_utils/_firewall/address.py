@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -15,6 +16,7 @@ IPV4 = "ipv4"
 IPV6 = "ipv6"
 FAMILIES = (IPV4, IPV6)
 
+_PADDED = re.compile(r"(?:^|\.)0[0-9]")
 _MAPPED = bytes(10) + b"\xff\xff"
 
 
@@ -96,12 +98,12 @@ def parse_network(text: str) -> Network:
         return Network(packed, len(packed) * 8)
     bits = len(packed) * 8
     if not (length.isascii() and length.isdigit() and len(length) <= 3 and int(length) <= bits):
-        raise AddressError(f"'{_shown(text)}': the prefix length must be a number from 1 to {bits}")
+        raise AddressError(f"'{shown(text)}': the prefix length must be a number from 1 to {bits}")
     prefix = int(length)
     if len(packed) == 16 and prefix >= 96 and packed.startswith(_MAPPED):
         packed, prefix = packed[12:], prefix - 96
     if prefix == 0:
-        raise AddressError(f"'{_shown(text)}' is every address there is; name a smaller network")
+        raise AddressError(f"'{shown(text)}' is every address there is; name a smaller network")
     return Network(mask(packed, prefix), prefix)
 
 
@@ -123,7 +125,7 @@ def parse_host(text: str) -> Network:
     """A single address; raises AddressError for a network or anything else."""
     network = parse_network(text)
     if not network.is_host:
-        raise AddressError(f"'{_shown(text)}' is a network; a single address is wanted here")
+        raise AddressError(f"'{shown(text)}' is a network; a single address is wanted here")
     return network
 
 
@@ -139,7 +141,7 @@ def parse_range(text: str) -> list[Network]:
     size = len(first_host.packed)
     first, last = int.from_bytes(first_host.packed, "big"), int.from_bytes(last_host.packed, "big")
     if size != len(last_host.packed) or first > last:
-        raise AddressError(f"'{_shown(text)}' is no range; write FIRST-LAST, both of one family")
+        raise AddressError(f"'{shown(text)}' is no range; write FIRST-LAST, both of one family")
     networks = []
     while first <= last:
         aligned = (first & -first).bit_length() - 1 if first else size * 8
@@ -147,8 +149,28 @@ def parse_range(text: str) -> list[Network]:
         networks.append(Network(first.to_bytes(size, "big"), size * 8 - spare))
         first += 1 << spare
     if networks[0].prefix == 0:
-        raise AddressError(f"'{_shown(text)}' is every address there is; name a smaller range")
+        raise AddressError(f"'{shown(text)}' is every address there is; name a smaller range")
     return networks
+
+
+def merge(networks: Iterable[Network]) -> list[Network]:
+    """The fewest networks that are the same addresses, sorted: what lies in several of them lies in one of these."""
+    merged: list[Network] = []
+    for network in sorted(set(networks), key=lambda each: (len(each.packed), each)):
+        if merged and merged[-1].contains(network):
+            continue
+        merged.append(network)
+        while len(merged) > 1 and (parent := _parent_of(*merged[-2:])) is not None:
+            merged[-2:] = [parent]
+    return merged
+
+
+def _parent_of(low: Network, high: Network) -> Network | None:
+    """The network that two neighbours are the halves of, if they are and it is not everybody."""
+    if low.prefix != high.prefix or low.prefix == 1 or len(low.packed) != len(high.packed):
+        return None
+    parent = low.widened(low.prefix - 1)
+    return parent if low.packed == parent.packed and parent.contains(high) else None
 
 
 class NetworkSet:
@@ -218,7 +240,7 @@ PRIVATE = NetworkSet(
 """What never came from the public internet (documentation ranges count as public)."""
 
 
-def _shown(text: object) -> str:
+def shown(text: object) -> str:
     """Input as a message may quote it: short, printable."""
     plain = "".join(c if c.isprintable() else "?" for c in str(text))
     return plain if len(plain) <= 60 else plain[:57] + "..."
@@ -231,6 +253,8 @@ def _complaint(text: object) -> str:
             hint = "remove the spaces around it"
         elif "%" in text:
             hint = "leave out the interface after '%'"
+        elif _PADDED.search(text):
+            hint = "write its numbers without leading zeros, which some programs take for octal ones"
         elif "-" in text:
             hint = "ranges are for blocklists; " + hint
-    return f"'{_shown(text)}' is not an address; {hint}"
+    return f"'{shown(text)}' is not an address; {hint}"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -36,6 +37,7 @@ from .netset import Netset
 from .plan import Planner
 from .result import Refusal, Result
 from .runner import Runner, SystemRunner
+from .sanity import contents, objection
 from .sight import Sight
 from .state import Entries, State, as_entry
 from .watch import Losses, LossWatch
@@ -240,30 +242,37 @@ class Firewall:
         later: bool = False,
         purge: str = "",
         on_protected: str = "skip",
+        allow_wide: bool = False,
         dry_run: bool = False,
     ) -> Result:
         """Put blocks in force: new ones, longer ones; the same or a shorter one leaves what is there.
 
         `refresh` restarts the clock of those in force; `later` compares ends, not durations; `purge` is the name of
         the rule whose other entries are lifted. With `on_protected="fail"` a block of a protected or whitelisted
-        address is InvalidInput, else it is refused. What does not fit into a full set is SetFull at the end.
+        address is InvalidInput, else it is refused. So is, without `allow_wide`, what makes blocks of one action and
+        direction cover more of the address space than sanity.MOST. What does not fit into a full set is SetFull at the
+        end.
         """
         wanted, refused = self._sift(blocks, lambda block: block.network)
         options = {"refresh": refresh, "later": later, "purge": purge}
         try:
-            result = self._block(wanted, options, on_protected, dry_run)
+            result = self._block(wanted, options, on_protected, allow_wide, dry_run)
         except SetMissing:
             self.ensure(dry_run=dry_run)
-            result = self._block(wanted, options, on_protected, dry_run)
+            result = self._block(wanted, options, on_protected, allow_wide, dry_run)
         result.refused += refused
         return result
 
-    def _block(self, wanted: list[Block], options: Mapping[str, Any], on_protected: str, dry_run: bool) -> Result:
+    def _block(
+        self, wanted: list[Block], options: Mapping[str, Any], on_protected: str, allow_wide: bool, dry_run: bool
+    ) -> Result:
         with self._planning(dry_run) as planner:
             if options["purge"]:
                 self._read_blocks(planner.state)
             else:
                 self._kernel.read_for(planner.state, wanted)
+            if not allow_wide:
+                planner.refuse_wide(wanted, options["purge"])
             leaving = {network for networks in planner.plan.expire.values() for network in networks}
             planner.block(wanted, self._current_guards(planner.state, leaving), **options)
             if on_protected == "fail" and planner.result.refused:
@@ -310,15 +319,30 @@ class Firewall:
             planner.whitelist_add(wanted)
             if state == "exact":
                 planner.whitelist_keep_only(networks)
+            planner.warn_of_wide_whitelist()
             if lift and wanted:
                 self._read_blocks(planner.state)
                 planner.lift_whitelisted()
         return planner.result
 
-    def blocklist(self, name: str, netset: Netset, directions: Iterable[Direction], *, dry_run: bool = False) -> Result:
-        """Make a blocklist hold exactly these networks, without a gap; what was refused before stays out."""
+    def blocklist(
+        self,
+        name: str,
+        netset: Netset,
+        directions: Iterable[Direction],
+        *,
+        sanity: bool = True,
+        dry_run: bool = False,
+    ) -> Result:
+        """Make a blocklist hold exactly these networks, without a gap; what was refused before stays out.
+
+        With `sanity` a list that looks like a mistake or an attack is InvalidInput; an empty one is the caller's will.
+        """
         valid_list_name(name)
         with self._planning(dry_run) as planner:
+            present = self._list_members(planner.state, name)
+            if sanity and netset:
+                _refuse_insane(netset, present)
             wanted = {}
             for direction in directions:
                 for family in self._families:
@@ -326,10 +350,10 @@ class Firewall:
                     members = netset.members[family]
                     if members or spec.name in planner.state.sets or (not netset and family == self._families[0]):
                         wanted[spec] = members
-            planner.result.refused += [Refusal(*refused) for refused in netset.refused]
+            planner.refuse_entries(netset)
             if IPV6 not in self._families:
                 planner.result.refused += [Refusal(str(from_key(key)), _NO_IPV6) for key in netset.members[IPV6]]
-            planner.blocklist(name, wanted, self._list_members(planner.state, name))
+            planner.blocklist(name, wanted, present)
         return planner.result
 
     def blocklist_members(self, name: str) -> dict[str, set[Key]]:
@@ -555,6 +579,16 @@ def _in_order(given: Sequence[str], known: Sequence[str], what: str) -> list[str
     if not given:
         raise InvalidInput(f"{what} is empty; name at least one of {', '.join(known)}")
     return [name for name in known if name in given]
+
+
+def _refuse_insane(netset: Netset, present: Mapping[SetSpec, set[Key]]) -> None:
+    """Raise InvalidInput if a list must not replace what its sets hold in either direction."""
+    sizes = Counter[Direction]()
+    for spec, members in present.items():
+        sizes[spec.direction] += len(members)
+    why = objection(contents(netset), max(sizes.values(), default=0))
+    if why:
+        raise InvalidInput(f"{why}; the old list stays. Look at it, and set sanity to false if that is meant")
 
 
 def _left_out(rejected: Sequence[Rejected]) -> str:

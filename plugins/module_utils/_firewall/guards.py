@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from .address import Network, NetworkSet
+from .address import Network, NetworkSet, merge
 from .entry import Origin, clean_text
 from .layout import allow_set, own_set
 from .state import State
@@ -62,17 +62,20 @@ class Guards:
                 allowed[network] = guard_comment(held.comment)[1]
         own.update(protected)
         self._kinds = (("protected", NetworkSet(own), own), ("whitelisted", NetworkSet(allowed), allowed))
-        self._all = NetworkSet((*own, *allowed))
+        self._all = NetworkSet(merge((*own, *allowed)))
 
     def covering(self, network: Network) -> Guard | None:
-        """What wholly covers the network: a protected one first."""
-        if self._all.covering(network) is None:  # as nearly always
+        """What wholly covers the network, by itself or together: a protected one first."""
+        together = self._all.covering(network)
+        if together is None:  # as nearly always
             return None
         for kind, networks, comments in self._kinds:
             found = networks.covering(network)
             if found is not None:
                 return Guard(kind, found, comments[found])
-        return None
+        own = NetworkSet(merge(self._kinds[0][1]))
+        kind = "whitelisted" if own.covering(network) is None else "protected"
+        return Guard(kind, together, "by several entries together")
 
     def near(self, network: Network) -> bool:
         """Whether a protected or whitelisted network shares an address with this one."""

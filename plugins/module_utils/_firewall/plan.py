@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from .address import Key, Network, NetworkSet
+from .address import Key, Network, NetworkSet, merge
 from .duration import is_longer
 from .entry import Action, Block, Direction, Entry, Note, Origin, decode_comment, encode_comment
 from .guards import Guards, WhitelistEntry, WhitelistItem, guard_comment, guard_note, guard_text
 from .layout import HOOKS, Role, SetSpec, allow_set, block_set, filling
+from .netset import Netset
 from .result import Refusal
+from .sanity import refuse_wide, shares
 from .state import Held, State, as_entry
 from .upkeep import Upkeep
 
@@ -65,6 +67,24 @@ class Planner(Upkeep):
                 if note.rule_name == purge and (network, spec.action, spec.direction) not in unique:
                     self._lift(spec, network, held)
 
+    def refuse_wide(self, blocks: Iterable[Block], purge: str) -> None:
+        """Raise InvalidInput if these blocks make those of one action and direction cover too much.
+
+        Those of the rule `purge` are on their way out.
+        """
+        kinds: dict[tuple[Action, Direction], list[Network]] = {}
+        for block in blocks:
+            kinds.setdefault((block.action, block.direction), []).append(block.network)
+        for kind, wanted in kinds.items():
+            specs = [spec for spec in self._block_sets() if (spec.action, spec.direction) == kind]
+            present = [
+                network
+                for spec in specs
+                for network, held in self.state.live(spec.name, self.now)
+                if not purge or decode_comment(held.comment).rule_name != purge
+            ]
+            refuse_wide(wanted, present)
+
     def unblock(self, networks: Iterable[Network], action: Action | None, directions: Iterable[Direction]) -> None:
         """Plan the end of exactly these entries, in every form asked for; warns of networks around them that stay."""
         directions = tuple(directions)
@@ -95,13 +115,7 @@ class Planner(Upkeep):
 
     def lift_whitelisted(self) -> None:
         """Plan the end of all blocks that lie wholly inside an entry of the whitelist, as it is going to be."""
-        whitelist: list[Network] = []
-        for family in self._families:
-            name = allow_set(self._chain, family).name
-            gone = set(self.plan.delete.get(name, ()))
-            whitelist += (network for network, _held in self.state.live(name, self.now) if network not in gone)
-            whitelist += self.plan.add.get(name, ())
-        guards = NetworkSet(whitelist)
+        guards = NetworkSet(merge(self._whitelist_to_be()))
         for spec, network, held in self._block_entries():
             if guards.covering(network) is not None:
                 self._lift(spec, network, held)
@@ -185,12 +199,28 @@ class Planner(Upkeep):
                 self._count_list(spec, set(), present.get(spec, set()), set())
                 self.plan.destroy.append(spec)
 
+    def refuse_entries(self, netset: Netset) -> None:
+        """Name what was left out of a list as it was read."""
+        self.result.refused += [Refusal(each.entry, each.reason) for each in netset.refused]
+        self.result.unnamed += netset.refusals - len(netset.refused)
+        if netset.refused:
+            first = netset.refused[0]
+            self.result.warnings.append(
+                f"{netset.refusals} entries of the list were left out, the first: '{first.entry}': {first.reason}"
+            )
+
     def flush_blocklists(self, present: Mapping[SetSpec, set[Key]]) -> None:
         """Plan all blocklists to be empty."""
         for spec, held in present.items():
             if held:
                 self._count_list(spec, set(), held, set())
                 self.plan.fill[spec] = set()
+
+    def warn_of_wide_whitelist(self) -> None:
+        """Say so if the whitelist, as it is going to be, is much of the address space."""
+        excess = shares(self._whitelist_to_be()).excess()
+        if excess and self.result.added:
+            self.result.warnings.append(f"the whitelist covers {excess}; no block of these has an effect")
 
     def flush_whitelist(self) -> None:
         """Plan the end of the whole whitelist."""
@@ -200,6 +230,15 @@ class Planner(Upkeep):
                 self._unlist(name, network, held)
 
     # --- inner steps -------------------------------------------------------------------------------------------
+
+    def _whitelist_to_be(self) -> list[Network]:
+        found: list[Network] = []
+        for family in self._families:
+            name = allow_set(self._chain, family).name
+            gone = set(self.plan.delete.get(name, ()))
+            found += (network for network, _held in self.state.live(name, self.now) if network not in gone)
+            found += self.plan.add.get(name, ())
+        return found
 
     def _block_sets(self) -> list[SetSpec]:
         return [s for s in self.state.sets.values() if s.role is Role.BLOCK and s.family in self._families]

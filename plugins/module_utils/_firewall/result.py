@@ -26,7 +26,7 @@ class Result:
 
     `blocked` are new entries, `extended` those whose end or parameters moved (`replaced` has their old forms),
     `unblocked` those lifted, `already` those left as they are; `added`, `removed`, `kept` are the whitelist's,
-    `listed`, `unlisted`, `same` a blocklist's, by its sets.
+    `listed`, `unlisted`, `same` a blocklist's, by its sets. `unnamed` counts refusals that are not in `refused`.
     `chain_before` and `chain_after` are lines about the chain itself, `revived` is how many entries were put back into
     sets that somebody had emptied or destroyed, by the names of these.
     """
@@ -37,6 +37,7 @@ class Result:
     unblocked: list[Entry] = field(default_factory=list)
     already: list[Block] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    unnamed: int = 0
     added: list[WhitelistEntry] = field(default_factory=list)
     removed: list[WhitelistEntry] = field(default_factory=list)
     kept: list[WhitelistItem] = field(default_factory=list)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
+import signal
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 
 import pytest
 
@@ -12,9 +14,11 @@ from ansible_collections.reflex.ngfw.plugins.module_utils import _download
 from ansible_collections.reflex.ngfw.plugins.module_utils._download import Download
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network, to_key
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import InvalidInput
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netset import Limits, by_family, parse_netset
 
 IN_FORCE = {"NGFW.mine.s4": {to_key(parse_network("203.0.113.7"))}}
 OTHER = {"NGFW.mine.s4": {to_key(parse_network("203.0.113.8"))}}
+NETSET = parse_netset(["203.0.113.7", "10.0.0.1", "nonsense"], Limits())
 STAMP = "Tue, 02 Sep 2025 11:24:45 GMT"
 
 
@@ -61,12 +65,12 @@ def fetched(server, in_force=IN_FORCE, *, url=None, request="limits"):
     download = Download("NGFW", "mine", url or server.url, request)
     text = download.fetch(in_force)
     if text is not None:
-        download.remember(IN_FORCE)
+        download.remember(IN_FORCE, NETSET)
     return text
 
 
 def test_a_list_is_fetched_once_and_then_only_asked_about(server):
-    assert fetched(server) == "203.0.113.7\n"
+    assert fetched(server) == b"203.0.113.7\n"
     assert fetched(server) is None
 
     assert server.requests == [(None, None), ('"one"', STAMP)]
@@ -75,8 +79,8 @@ def test_a_list_is_fetched_once_and_then_only_asked_about(server):
 def test_a_304_counts_only_if_the_kernel_still_has_that_list(server):
     fetched(server)
 
-    assert fetched(server, OTHER) == "203.0.113.7\n"
-    assert fetched(server, {}) == "203.0.113.7\n"
+    assert fetched(server, OTHER) == b"203.0.113.7\n"
+    assert fetched(server, {}) == b"203.0.113.7\n"
     assert server.requests == [(None, None)] * 3
 
 
@@ -86,7 +90,7 @@ def test_another_request_is_fetched_anew(server, change):
 
     if "url" in change:
         change = {"url": server.url + change["url"]}
-    assert fetched(server, **change) == "203.0.113.7\n"
+    assert fetched(server, **change) == b"203.0.113.7\n"
     assert server.requests[1] == (None, None)
 
 
@@ -94,7 +98,7 @@ def test_what_is_remembered_may_be_damaged_or_forgotten(server, state_directory)
     fetched(server)
     (file,) = state_directory.iterdir()
     file.write_text("{", encoding="utf-8")
-    assert fetched(server) == "203.0.113.7\n"
+    assert fetched(server) == b"203.0.113.7\n"
 
     Download("NGFW", "mine", server.url, "limits").forget()
     assert not file.exists()
@@ -103,7 +107,7 @@ def test_what_is_remembered_may_be_damaged_or_forgotten(server, state_directory)
 
 def test_a_password_in_the_url_is_neither_shown_nor_kept(server, state_directory):
     url = server.url.replace("http://", "http://user:s3cret@")
-    assert fetched(server, url=url) == "203.0.113.7\n"
+    assert fetched(server, url=url) == b"203.0.113.7\n"
     (file,) = state_directory.iterdir()
     assert "s3cret" not in file.read_text(encoding="utf-8")
     server.status = 500
@@ -119,7 +123,7 @@ def test_an_answer_that_is_an_error_keeps_the_old_list(server, status):
     fetched(server)
     server.status = status
 
-    with pytest.raises(InvalidInput, match=f"{server.url} answered {status} .*the old list stays"):
+    with pytest.raises(InvalidInput, match=f"{server.url} .*answered {status} .*the old list stays"):
         fetched(server)
 
 
@@ -140,3 +144,74 @@ def test_a_list_that_is_too_large(server, monkeypatch):
 
     with pytest.raises(InvalidInput, match=r"is larger than .*the old list stays"):
         fetched(server)
+
+
+@pytest.mark.feature("S4")
+def test_a_304_names_what_was_left_out_of_the_list_as_a_200_did(server):
+    fetched(server)
+    assert fetched(server) is None
+    netset = by_family(IN_FORCE["NGFW.mine.s4"])
+    Download("NGFW", "mine", server.url, "limits").left_out(IN_FORCE, netset)
+
+    assert netset.refusals == 2
+    assert [each.entry for each in netset.refused] == ["10.0.0.1", "nonsense"]
+
+
+@pytest.fixture
+def raw():
+    """Serves bytes: `raw.behave(path, send)` is called for each request, in a thread of its own."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.paths.append(self.path)
+            with contextlib.suppress(OSError):
+                self.server.behave(self.path, self.wfile.write)
+            self.close_connection = True
+
+        def log_message(self, *_arguments):
+            pass
+
+    served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served.daemon_threads = True
+    served.over = threading.Event()
+    served.paths, served.url = [], f"http://127.0.0.1:{served.server_port}"
+    thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield served
+    served.over.set()
+    served.shutdown()
+    thread.join()
+    served.server_close()
+
+
+@pytest.mark.feature("S4")
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n\r\n", b""])
+def test_a_server_that_drips_is_left_in_time_wherever_it_does(raw, monkeypatch, start):
+    monkeypatch.setattr(_download, "_SECONDS", 0.5)
+    before = signal.getsignal(signal.SIGALRM)
+
+    def drip(_path, send):
+        send(start)
+        while not raw.over.wait(0.02):
+            send(b"1")
+
+    raw.behave = drip
+    with pytest.raises(InvalidInput, match=r"was not done within 0.5 seconds; the old list stays"):
+        Download("NGFW", "mine", raw.url, "limits").fetch({})
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.feature("S4")
+def test_redirects_are_followed_a_few_times_and_nowhere_else(raw):
+    def lead(path, send):
+        target = {"/file": "file:///etc/passwd", "/a": "/b", "/b": "/list"}.get(path, path)
+        head = "200 OK" if path == "/list" else f"302 Found\r\nLocation: {target}"
+        send(f"HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    raw.behave = lead
+    assert Download("NGFW", "mine", raw.url + "/a", "limits").fetch({}) == b""
+    assert raw.paths == ["/a", "/b", "/list"]
+    for path, why in (("/loop", "more than 5 redirects"), ("/file", "302|redirect")):
+        with pytest.raises(InvalidInput, match=f"({why}).*the old list stays"):
+            Download("NGFW", "mine", raw.url + path, "limits").fetch({})

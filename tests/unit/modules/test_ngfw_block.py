@@ -46,7 +46,7 @@ def test_a_target_is_one_or_two_directions(target, directions):
     blocks, options = asked(addresses=["203.0.113.7"], target=target)
 
     assert [block.direction for block in blocks] == directions
-    assert options == {"refresh": False, "purge": "", "on_protected": "skip", "dry_run": False}
+    assert options == {"refresh": False, "purge": "", "on_protected": "skip", "allow_wide": False, "dry_run": False}
 
 
 @pytest.mark.parametrize(

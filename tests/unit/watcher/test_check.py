@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from ngfw import check
+from ngfw.firewall.address import parse_network
 from ngfw.settings.config import Config
 
 CONFIG = Config.default()
@@ -89,3 +90,19 @@ def test_a_file_is_tried_as_the_watchers_user() -> None:
         path.chmod(0o644)
         directory.chmod(0o700)
         assert not check._can_read(nobody, str(path))
+
+
+@pytest.mark.feature("S10", "S4")
+@pytest.mark.parametrize(
+    ("key", "networks", "warned"),
+    [
+        ("whitelist", ["0.0.0.0/1", "203.0.113.7"], "whitelist: its networks cover 50% of all IPv4 addresses, so no"),
+        ("home_net", ["::/1"], "home_net: its networks cover 100% of 2000::/3, the public IPv6 addresses, so nobody"),
+        ("whitelist", [f"{octet}.0.0.0/8" for octet in range(1, 40)], "whitelist: its networks cover 15% of all"),
+        ("home_net", ["10.0.0.0/8", "203.0.113.0/24", "2001:db8::/32", "fc00::/7"], ""),
+    ],
+)
+def test_networks_that_leave_hardly_anybody_to_block(key: str, networks: list[str], warned: str) -> None:
+    found = list(check.halves(replace(CONFIG, **{key: tuple(map(parse_network, networks))})))
+    assert [text[: len(warned)] for text in found] == ([warned] if warned else [])
+    assert list(check.halves(CONFIG)) == []

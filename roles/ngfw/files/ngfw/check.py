@@ -19,6 +19,7 @@ from .firewall import boot
 from .firewall.entry import Origin
 from .firewall.errors import FirewallError
 from .firewall.firewall import Firewall
+from .firewall.sanity import shares
 from .settings.config import Config
 
 USER = "ngfw"
@@ -79,7 +80,18 @@ def chains(config: Config) -> Iterator[str]:
     yield from boot.warnings(config.chain, others)
 
 
-CHECKS: tuple[Callable[[Config], Iterator[str]], ...] = (sources, bridges, chains)
+def halves(config: Config) -> Iterator[str]:
+    """A whitelist or inside networks that are so much of the address space that hardly anybody is left to block."""
+    for key, networks, effect in (
+        ("whitelist", config.whitelist, "no block of these has an effect"),
+        ("home_net", config.home_net, "nobody in these is ever blocked as an offender"),
+    ):
+        excess = shares(networks).excess()
+        if excess:
+            yield f"{key}: its networks cover {excess}, so {effect}; name smaller ones"
+
+
+CHECKS: tuple[Callable[[Config], Iterator[str]], ...] = (sources, bridges, chains, halves)
 
 
 def _is_on(switch: Path, needs: Path | None = None) -> bool:

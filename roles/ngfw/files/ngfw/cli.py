@@ -110,6 +110,9 @@ def parser() -> argparse.ArgumentParser:
     )
     block.add_argument("--rule", default="manual", help="the name of the rule (default: manual)")
     block.add_argument("--reason", default="", help="why, in your words")
+    block.add_argument(
+        "--allow-wide", action="store_true", help="also if together they cover more than an eighth of the address space"
+    )
 
     unblock = names.add_parser("unblock", parents=[common, printing], help="lift blocks, of whatever rule")
     unblock.add_argument("addresses", nargs="+", metavar="ADDR", help="exactly as it was blocked")

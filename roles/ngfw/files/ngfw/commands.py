@@ -159,7 +159,7 @@ def block(arguments: Namespace) -> int:
         for direction in directions
     ]
     with _firewall(arguments) as firewall:
-        result = firewall.block(wanted, later=True)
+        result = firewall.block(wanted, later=True, allow_wide=arguments.allow_wide)
     lines = [f"blocked {entry.block.network}" for entry in result.blocked]
     lines += [f"extended {entry.block.network}" for entry in result.extended]
     lines += [f"{each.network} is blocked for as long already" for each in result.already]

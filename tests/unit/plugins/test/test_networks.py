@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.reflex.ngfw.plugins.plugin_utils import _networks
-from ansible_collections.reflex.ngfw.plugins.test import networks
 from ansible_collections.reflex.ngfw.plugins.test.networks import covered_by, overlaps
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,13 +79,6 @@ def test_errors(function: Callable[..., bool], entry: Any, others: Any, message:
     with pytest.raises(AnsibleFilterError, match=message) as caught:
         function(entry, others)
     assert isinstance(caught.value, TypeError) == is_type
-
-
-def test_without_netaddr(monkeypatch: pytest.MonkeyPatch) -> None:
-    networks._made.cache_clear()
-    monkeypatch.setattr(_networks, "netaddr", None)
-    with pytest.raises(AnsibleFilterError, match="install the package python3-netaddr"):
-        covered_by("10.0.0.1", ["10.0.0.0/8"])
 
 
 def test_many_questions_about_one_list() -> None:

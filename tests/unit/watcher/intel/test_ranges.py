@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ngfw.firewall.address import NetworkSet, from_key, parse_host
-from ngfw.firewall.netset import Limits, parse_netset
+from ngfw.firewall.netset import KEPT_REFUSALS, Limits, parse_netset
 from ngfw.intel.ranges import Ranges, read_ranges
 
 
@@ -65,20 +65,20 @@ def test_private_space_never_counts() -> None:
 
 def test_what_is_no_address_is_counted() -> None:
     ranges = read("1.1.1.1\nnonsense\n1.2.3\n1.2.3.4/33\n1.0.0.0/7\n10.0.0.1\n\n#x\n1.2.3.4/08\n")
-    assert (ranges.entries, ranges.refusals, ranges.unusable) == (2, 5, 3)
+    assert (ranges.entries, ranges.refusals, ranges.unreadable) == (2, 5, 3)
     assert [each.entry for each in ranges.refused] == ["nonsense", "1.2.3", "1.2.3.4/33", "1.0.0.0/7", "10.0.0.1"]
 
 
 def test_only_the_first_refusals_are_kept() -> None:
-    ranges = read("".join(f"bad{number}\n" for number in range(3000)))
-    assert ranges.refusals == ranges.unusable == 3000
-    assert len(ranges.refused) == 20
+    ranges = read("1.1.1.1\n" + "".join(f"bad{number}\n" for number in range(3000)))
+    assert ranges.refusals == ranges.unreadable == 3000
+    assert len(ranges.refused) == KEPT_REFUSALS
 
 
 def test_what_touches_is_one_range() -> None:
     ranges = read("1.0.0.2\n1.0.0.0/31\n1.0.0.3\n1.0.0.2/31\n1.0.0.5\n1.0.0.0/29\n9.0.0.0\n")
     assert (len(ranges), ranges.entries) == (2, 7)
-    assert ranges.share_of_ipv4() == 9 / 2**32
+    assert ranges.contents().shares == (9 / 2**32, 0.0)
 
 
 @pytest.mark.parametrize("block", [1, 2, 7, 64])
@@ -91,9 +91,9 @@ def test_pieces_of_any_size_are_the_same_list(block: int) -> None:
 
 
 def test_a_line_without_end_costs_no_memory() -> None:
-    ranges = read_ranges((b"1" * 65536 for _each in range(50)), most=10)
-    assert ranges.entries == 0
-    assert ranges.refusals == ranges.unusable
+    ranges = read_ranges((b"1.1.1.1\n", *(b"1" * 65536 for _each in range(50))), most=100)
+    assert ranges.entries == 1
+    assert ranges.refusals == ranges.unreadable
     assert ranges.refusals > 0
 
 
@@ -104,7 +104,7 @@ def test_too_many_entries_are_refused() -> None:
 
 def test_windows_line_ends_and_odd_bytes() -> None:
     ranges = read_ranges([b"1.1.1.1\r\n\xff\xfe\r\n\x00\r\n2.2.2.2\r\n"], most=10)
-    assert (ranges.entries, ranges.unusable) == (2, 2)
+    assert (ranges.entries, ranges.unreadable) == (2, 2)
 
 
 _hosts = st.one_of(
@@ -124,10 +124,11 @@ _lines = st.one_of(
 
 @given(st.lists(_lines, max_size=30), st.lists(_hosts, max_size=10))
 def test_it_holds_what_the_librarys_parser_takes_and_nothing_else(lines: list[str], hosts: list[str]) -> None:
+    lines = ["9.9.9.9", *lines]
     ranges = read("\n".join(lines))
     netset = parse_netset(lines, Limits())
     networks = NetworkSet(from_key(key) for members in netset.members.values() for key in members)
-    assert ranges.refusals == len(netset.refused)
+    assert (ranges.refusals, ranges.unreadable) == (netset.refusals, netset.unreadable)
     ends = [str(ip_address(network.packed)) for network in networks]
     for host in (*hosts, *ends):
         address = parse_host(host)

@@ -156,7 +156,7 @@ class Enforcement:
     def apply(self, blocks: Iterable[Block]) -> Result:
         """Put blocks in force in one pass; those that a full set does not take are refused."""
         try:
-            return self._firewall.block(blocks)
+            return self._firewall.block(blocks, allow_wide=True)
         except SetFull as error:
             result: Result = error.result
             return result

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Callable, NamedTuple, Protocol
 
-from ..firewall.address import Network, NetworkSet
+from ..firewall.address import Network, NetworkSet, merge
 from ..firewall.duration import is_longer
 from ..firewall.entry import Action, Block, Direction, Entry, Origin
 from ..firewall.result import Refusal, Result
@@ -40,13 +40,15 @@ class Recorder:
     def __init__(self) -> None:
         self._protected: Mapping[Network, str] = {}
         self._kinds: tuple[tuple[str, NetworkSet], ...] = ()
+        self._all = NetworkSet()
         self._entries: dict[tuple[Network, Action, Direction], Entry] = {}
         self._limit = _MANY
 
-    def guard_by(self, *, whitelist: Iterable[Network], protected: Mapping[Network, str]) -> None:
+    def guard_by(self, *, whitelist: Collection[Network], protected: Mapping[Network, str]) -> None:
         """Refuse what these networks cover; `protected` has the reason of each."""
         self._protected = protected
         self._kinds = (("protected", NetworkSet(protected)), ("whitelisted", NetworkSet(whitelist)))
+        self._all = NetworkSet(merge((*protected, *whitelist)))
 
     def look(self) -> Recorder:
         """What is in force: nobody else writes here."""
@@ -57,15 +59,18 @@ class Recorder:
         return self._entries.get(block[:3])
 
     def guard(self, network: Network) -> RecordedGuard | None:
+        together = self._all.covering(network)
+        if together is None:
+            return None
         for kind, networks in self._kinds:
             cover = networks.covering(network)
             if cover is not None:
                 comment = self._protected.get(cover, "") if kind == "protected" else ""
                 return RecordedGuard(kind, cover, comment)
-        return None
+        return RecordedGuard("whitelisted", together, "by several entries together")
 
     def guards_near(self, network: Network) -> bool:
-        return any(networks.overlaps(network) for _kind, networks in self._kinds)
+        return self._all.overlaps(network)
 
     def put(self, block: Block, now: float) -> Entry:
         """Put a block in force from `now` (epoch seconds) on."""

@@ -11,15 +11,12 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..firewall.listformat import MAX_BYTES
 from .ranges import Ranges
 from .web import Web, WebError, describe_status
 
-MAX_BYTES = 64 << 20
-SHRUNKEN = 0.1
-"""A list that would lose more than nine tenths of its entries at once is taken for a mistake."""
-_SMALL = 100
 _TIMEOUT = 20.0
-_WITHIN = 600.0
+_WITHIN = 30.0
 
 
 class DownloadError(Exception):
@@ -60,11 +57,10 @@ def read_validators(path: Path) -> Validators:
         return Validators()
 
 
-def fetch(web: Web, url: str, path: Path, *, present: int, now: float, read: Callable[[Path], Ranges]) -> Ranges | None:
+def fetch(web: Web, url: str, path: Path, *, now: float, read: Callable[[Path], Ranges]) -> Ranges | None:
     """Fetch a list into `path`; None if it is unchanged.
 
-    `read` makes ranges of a file, raising ValueError if it is no list; `present` is how many entries are in force.
-    Raises DownloadError.
+    `read` makes ranges of a file, raising ValueError if it is no list to take. Raises DownloadError.
     """
     known = read_validators(path)
     valid = known.url == url and known.file != () and known.file == signature(path)
@@ -88,11 +84,6 @@ def fetch(web: Web, url: str, path: Path, *, present: int, now: float, read: Cal
             ranges = read(fresh)
         except ValueError as error:
             raise DownloadError(str(error)) from None
-        if present >= _SMALL and ranges.entries < present * SHRUNKEN:
-            raise DownloadError(
-                f"it shrank from {present} to {ranges.entries} entries; "
-                f"if that is meant, remove {path} and it will be taken"
-            )
         os.replace(fresh, path)
         validators = Validators(url, reply.header("ETag"), reply.header("Last-Modified"), now, signature(path))
         _write_validators(path, validators)

@@ -7,22 +7,17 @@ jobs that fetches() hands out wait for a server, so they belong into threads of 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from ..firewall.address import Network
+from ..firewall.sanity import objection
 from ..settings.config import Netset
-from .download import MAX_BYTES, DownloadError, fetch, read_validators, signature
+from .download import DownloadError, fetch, read_validators, signature
 from .ranges import Ranges, read_ranges
 from .verdict import State, Verdict
 from .web import Web
-
-MAX_ENTRIES = 2_000_000
-MOST_OF_IPV4 = 0.5
-"""A list that covers more than this part of all IPv4 addresses is no list of bad ones."""
 
 _RETRY = 60.0
 _BLOCK = 65536
@@ -47,6 +42,7 @@ class ListFile:
         self._failures = 0
         self._fetching = False
         self._due: float | None = None
+        self._removed = False
         self._said = ""
 
     def changed(self) -> bool:
@@ -71,8 +67,9 @@ class ListFile:
         seen = signature(self.path)
         self._signature = seen
         try:
-            ranges = read_file(self.path, breathe)
+            ranges = read_file(self.path, self._present(), breathe)
         except OSError as error:
+            self._removed = self._removed or isinstance(error, FileNotFoundError)
             self._failed(f"cannot read {self.path} ({error.strerror})", report)
             self._due = self._due if self._failures else None  # where it is gone, fetch it now
         except ValueError as error:
@@ -99,8 +96,7 @@ class ListFile:
         if url is None or self._fetching:
             return None
         self._fetching = True
-        present = self.ranges.entries if self.ranges is not None and path.exists() else 0
-        return partial(_fetched_file, url, path, present, now)
+        return partial(_fetched_file, url, path, self._present() if path.exists() else 0, now)
 
     def fetched(self, result: Ranges | DownloadError | None, now: float, report: Report) -> None:
         """Take what the job came to: a new list, an unchanged one (None), or an error."""
@@ -118,14 +114,19 @@ class ListFile:
         elif self.ranges is not None:
             self._said = ""
 
+    def _present(self) -> int:
+        """How many entries the next list is compared with: none, once somebody removed the file for that."""
+        return 0 if self.ranges is None or self._removed else self.ranges.entries
+
     def _take(self, ranges: Ranges, now: float, report: Report) -> None:
         self.ranges, self.reason, self.read_at = ranges, "", now
+        self._removed = False
         self._said = ""
         text = f"netset {self.settings.name}: {ranges.entries} entries"
         if ranges.refusals:
             first = ranges.refused[0]
             text += f"; {ranges.refusals} lines left out, the first: {first.entry} ({first.reason.partition(';')[0]})"
-        report(text, False)
+        report(text, ranges.unreadable > 0)
 
     def _failed(self, text: str, report: Report) -> None:
         if self.ranges is None:
@@ -198,30 +199,24 @@ def _fetched_file(
     url: str, path: Path, present: int, now: float, web: Web, breathe: Callable[[], None]
 ) -> Ranges | DownloadError | None:
     try:
-        return fetch(web, url, path, present=present, now=now, read=lambda fresh: read_file(fresh, breathe))
+        return fetch(web, url, path, now=now, read=lambda fresh: read_file(fresh, present, breathe))
     except DownloadError as error:
         return error
 
 
-def read_file(path: Path, breathe: Callable[[], None] = lambda: None) -> Ranges:
-    """The ranges of a list's file. Raises OSError, and ValueError for what is no list to act on."""
-    with suppress(OSError):
-        if os.stat(path).st_size > MAX_BYTES:
-            raise ValueError(f"huge: more than {MAX_BYTES} bytes")
+def read_file(path: Path, present: int = 0, breathe: Callable[[], None] = lambda: None) -> Ranges:
+    """The ranges of a list's file, to replace one of `present` entries.
+
+    Raises OSError, and ValueError for what is no list to act on.
+    """
     with open(path, "rb") as file:
-        start = file.read(512).lstrip().lower()
-        if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-            raise ValueError("it is HTML, not a list of addresses")
-        file.seek(0)
-        ranges = read_ranges(_blocks(file.read), most=MAX_ENTRIES, breathe=breathe)
+        ranges = read_ranges(_blocks(file.read), breathe=breathe)
     if not ranges.entries:
         shown = f"; the first line left out: {ranges.refused[0].entry}" if ranges.refused else ""
         raise ValueError(f"it holds no usable address{shown}")
-    if ranges.unusable > ranges.entries:
-        raise ValueError(f"{ranges.unusable} of its lines are no addresses; the first: {ranges.refused[0].entry}")
-    share = ranges.share_of_ipv4()
-    if share > MOST_OF_IPV4:
-        raise ValueError(f"it covers {share:.0%} of all IPv4 addresses")
+    why = objection(ranges.contents(), present)
+    if why:
+        raise ValueError(f"{why}; if that is meant, remove the file in force first")
     return ranges
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A netset in little memory: sorted ranges of addresses that do not touch, searched by bisection.
 
-Nearly every line of a list is a plain public address or network, and those are read here, at a fifth of what the
-library's parser costs. Every other line goes to that parser, so both accept and refuse the same.
+Nearly every line of a list is a plain public address or network, and those are read here. Every other line goes to the
+library's parser, so both accept and refuse the same.
 """
 
 from __future__ import annotations
@@ -13,21 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Union
 
-from ..firewall.address import IPV4, IPV6, Network, from_key, parse_range
-from ..firewall.errors import AddressError
-from ..firewall.netset import Limits, Refused, parse_netset
-
-LINES_AT_ONCE = 500
-"""Lines between two calls of `breathe`: well under a millisecond of work."""
-
-_LONGEST_LINE = 4096
-_KEPT_REFUSALS = 20
-
-# IPv4 lines may take the short way from prefix length 8 on, in octets that hold no private space.
-_SPARE4 = {str(prefix): 32 - prefix for prefix in range(8, 33)}
-_MIXED4 = frozenset((0, 10, 100, 127, 169, 172, 192, 198, *range(224, 256)))
-# IPv6 lines may from length 19 on, in 2000::/3, all of which is public.
-_SPARE6 = {str(prefix): 128 - prefix for prefix in range(19, 129)}
+from ..firewall.address import IPV4, IPV6, Network, from_key
+from ..firewall.listformat import LINES_AT_ONCE, PLAIN, Form, ListFormatError, read_lines, with_form
+from ..firewall.netset import KEPT_REFUSALS, MAX_ENTRIES, MIXED4, SPARE4, SPARE6, Limits, Netset, Refused
+from ..firewall.sanity import Contents, Shares
 
 _Bounds = Union["array[int]", "_Wide"]
 
@@ -52,15 +41,15 @@ class _Wide(Sequence[int]):
 
 
 class Ranges:
-    """The addresses of a list. `entries` is how many lines were accepted, `refused` the first that were not.
+    """The addresses of a list. `entries` is how many were accepted, `refused` the first that were not.
 
-    `unusable` counts the lines that are no address at all, `refusals` all that were refused, those included.
+    `unreadable` counts the lines that are no address at all, `refusals` all that were refused, those included.
     """
 
     def __init__(self) -> None:
         self.entries = 0
         self.refusals = 0
-        self.unusable = 0
+        self.unreadable = 0
         self.refused: list[Refused] = []
         self._first4: _Bounds = array("I")
         self._last4: _Bounds = array("I")
@@ -79,30 +68,37 @@ class Ranges:
         """How many separate ranges there are."""
         return len(self._first4) + len(self._first6)
 
-    def share_of_ipv4(self) -> float:
-        """Which part of all IPv4 addresses the list covers, from 0 to 1."""
-        return (sum(self._last4) - sum(self._first4) + len(self._first4)) / 2**32
+    def contents(self) -> Contents:
+        """What there is to say about it as a list."""
+        ipv4 = _total(self._first4, self._last4) / 2**32
+        ipv6 = _total(self._first6, self._last6) / 2**125  # all that is public lies in 2000::/3
+        lines = self.entries + self.refusals
+        return Contents(self.entries, lines, self.unreadable, self.refused, Shares(ipv4, ipv6))
 
     def size_in_bytes(self) -> int:
         """Memory of the ranges themselves."""
         return 8 * len(self._first4) + 32 * len(self._first6)
 
 
-def read_ranges(blocks: Iterable[bytes], *, most: int, breathe: Callable[[], None] = lambda: None) -> Ranges:
-    """Read a list from pieces of its text. Raises ValueError for more than `most` entries.
+def read_ranges(
+    blocks: Iterable[bytes], *, most: int = MAX_ENTRIES, breathe: Callable[[], None] = lambda: None
+) -> Ranges:
+    """Read a list from pieces of its text, in any form that the library reads.
 
-    `breathe` is called after every few hundred lines: a thread that sleeps a little there keeps no other waiting.
+    Raises ListFormatError, a ValueError, for what is no list, and for more than `most` entries. `breathe` is called
+    after every few hundred lines: a thread that sleeps a little there keeps no other waiting.
     """
     ranges = Ranges()
     narrow, wide = _Sorter(32), _Sorter(128)
-    for lines in _lines(blocks):
-        odd: list[str] = []
-        values4, values6 = _plain(lines, odd)
+    for form, lines in with_form(read_lines(blocks)):
+        values4: list[int] = []
+        values6: list[int] = []
+        odd = _plain(lines, values4, values6) if form is PLAIN else lines
         if odd:
-            _careful(odd, ranges, values4, values6)
+            _careful(form, odd, ranges, values4, values6)
         ranges.entries += len(values4) + len(values6)
-        if ranges.entries > most:
-            raise ValueError(f"more than {most} entries")
+        if ranges.entries > most or ranges.refusals > most:
+            raise ListFormatError(f"more than {most} entries")
         narrow.add(values4)
         wide.add(values6)
         breathe()
@@ -111,34 +107,23 @@ def read_ranges(blocks: Iterable[bytes], *, most: int, breathe: Callable[[], Non
     return ranges
 
 
-def _lines(blocks: Iterable[bytes]) -> Iterator[list[str]]:
-    rest = b""
-    for block in blocks:
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()
-        if len(rest) > _LONGEST_LINE:
-            lines.append(rest[:_LONGEST_LINE])
-            rest = b"?"  # what follows belongs to a line that is no address
-        for start in range(0, len(lines), LINES_AT_ONCE):
-            yield [line.decode("ascii", "replace").strip() for line in lines[start : start + LINES_AT_ONCE]]
-    if rest.strip():
-        yield [rest.decode("ascii", "replace").strip()]
+def _total(firsts: _Bounds, lasts: _Bounds) -> int:
+    return sum(lasts) - sum(firsts) + len(firsts)
 
 
-def _plain(lines: list[str], odd: list[str]) -> tuple[list[int], list[int]]:
-    """The ranges of the plain lines, FIRST and LAST in one number; the other lines are added to `odd`."""
-    values4: list[int] = []
-    values6: list[int] = []
+def _plain(lines: Sequence[str], values4: list[int], values6: list[int]) -> list[str]:
+    """Add the ranges of the plain lines, FIRST and LAST in one number; returns the other lines."""
+    odd: list[str] = []
     number = int.from_bytes
     for line in lines:
         address, slash, length = line.partition("/")
         try:
             if ":" not in address:
                 packed = inet_pton(AF_INET, address)
-                if packed[0] not in _MIXED4:
+                if packed[0] not in MIXED4:
                     first = number(packed, "big")
                     if slash:
-                        spare = _SPARE4[length]
+                        spare = SPARE4[length]
                         first = first >> spare << spare
                         values4.append(first << 32 | first + (1 << spare) - 1)
                     else:
@@ -147,7 +132,7 @@ def _plain(lines: list[str], odd: list[str]) -> tuple[list[int], list[int]]:
             else:
                 packed = inet_pton(AF_INET6, address)
                 if packed[0] >> 5 == 1:
-                    spare = _SPARE6[length] if slash else 0
+                    spare = SPARE6[length] if slash else 0
                     first = number(packed, "big") >> spare << spare
                     values6.append(first << 128 | first + (1 << spare) - 1)
                     continue
@@ -155,27 +140,20 @@ def _plain(lines: list[str], odd: list[str]) -> tuple[list[int], list[int]]:
             pass
         if line and line[0] != "#":
             odd.append(line)
-    return values4, values6
+    return odd
 
 
-def _careful(odd: list[str], ranges: Ranges, values4: list[int], values6: list[int]) -> None:
-    netset = parse_netset(odd, Limits())
+def _careful(form: Form, odd: Sequence[str], ranges: Ranges, values4: list[int], values6: list[int]) -> None:
+    netset = Netset()
+    netset.add(netset.entries(form, odd), Limits())
     for family, values, bits in ((IPV4, values4, 32), (IPV6, values6, 128)):
         for key in netset.members[family]:
             network = from_key(key)
             first = int.from_bytes(network.packed, "big")
             values.append(first << bits | first + (1 << bits - network.prefix) - 1)
-    ranges.refusals += len(netset.refused)
-    ranges.unusable += sum(not _is_address(refused.entry) for refused in netset.refused)
-    ranges.refused.extend(netset.refused[: _KEPT_REFUSALS - len(ranges.refused)])
-
-
-def _is_address(entry: str) -> bool:
-    """Whether a refused entry is an address or network all the same, only not one that may be on a list."""
-    try:
-        return bool(parse_range(entry))
-    except AddressError:
-        return False
+    ranges.refusals += netset.refusals
+    ranges.unreadable += netset.unreadable
+    ranges.refused.extend(netset.refused[: KEPT_REFUSALS - len(ranges.refused)])
 
 
 class _Sorter:

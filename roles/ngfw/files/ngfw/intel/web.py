@@ -7,18 +7,24 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Mapping
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from ..firewall.errors import InvalidInput
+from ..firewall.weburl import MAX_REDIRECTS, REDIRECTS, redirected
 
 if TYPE_CHECKING:
     import requests
+    from requests.adapters import HTTPAdapter
 
-_PIECE = 1024  # small: what drips in is looked at once for each
-_MAX_REDIRECTS = 5
+_PIECE = 1 << 14
+_LATE = "timeout: the answer did not end in time"
 _SAFE = re.compile(r"[\x20-\x7e]{1,256}")
-_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class WebError(Exception):
@@ -50,6 +56,7 @@ class Web:
     def __init__(self, user_agent: str) -> None:
         self._user_agent = user_agent
         self._session: requests.Session | None = None
+        self._connections: WeakKeyDictionary[object, socket.socket] = WeakKeyDictionary()
 
     def prepare(self) -> None:
         """Import what is needed, which takes a while the first time."""
@@ -57,10 +64,14 @@ class Web:
             import requests
 
             self._session = requests.Session()
-            self._session.max_redirects = _MAX_REDIRECTS
+            adapter = _watched(self._connections)
+            self._session.mount("http://", adapter)
+            self._session.mount("https://", adapter)
             # Identity: so the bytes that are counted are the bytes that are kept.
             self._session.headers.update({"User-Agent": self._user_agent, "Accept-Encoding": "identity"})
             self._session.auth = _no_auth
+            # Even where it is not to follow, requests reads the whole body of a redirect, however long, to look ahead.
+            self._session.get_redirect_target = lambda response: None  # type: ignore[assignment, method-assign]
 
     def get(
         self,
@@ -76,45 +87,113 @@ class Web:
     ) -> Reply:
         """GET with at most `most` bytes of body, given to `sink` piece by piece where there is one.
 
-        `timeout` bounds the connection and each pause of the server, `within` roughly the whole, in seconds.
-        Redirects are followed only with `follow`, and never from https to http. Raises WebError.
+        `timeout` bounds the connection and each pause of the server, `within` the whole: then the connection is cut,
+        whatever it waits for. Redirects are followed only with `follow`, a few, and never from https to http. Raises
+        WebError.
         """
         import requests
 
         self.prepare()
         session = self._session
         assert session is not None  # noqa: S101
-        end = None if within is None else time.monotonic() + within
-        try:
-            with session.get(
-                url,
-                headers=dict(headers),
-                params=params,
-                timeout=(timeout, timeout),
-                allow_redirects=follow,
-                stream=True,
-            ) as response:
-                if url.startswith("https:") and not response.url.startswith("https:"):
-                    raise WebError("redirect: from https to http, which is not followed")
-                body = _body(response, most, sink, end)
-                return Reply(response.status_code, response.headers, body)
-        except requests.RequestException as error:
-            raise _web_error(error, timeout) from None
+        with _cut_after(within, self._connections) as is_late:
+            try:
+                for _hop in range(MAX_REDIRECTS + 1):
+                    with session.get(
+                        url,
+                        headers=dict(headers),
+                        params=params,
+                        timeout=(timeout, timeout),
+                        allow_redirects=False,
+                        stream=True,
+                    ) as response:
+                        if not (follow and response.status_code in REDIRECTS):
+                            body = _body(response, most, sink, is_late)
+                            if is_late():  # where a header is cut it looks as if it had ended there
+                                raise WebError(_LATE)
+                            return Reply(response.status_code, response.headers, body)
+                        url = redirected(url, response.headers.get("Location"))
+                raise WebError(f"redirect: more than {MAX_REDIRECTS}")
+            except InvalidInput as error:
+                raise WebError(f"redirect: {error}") from None
+            except requests.RequestException as error:
+                raise WebError(_LATE) if is_late() else _web_error(error, timeout) from None
 
     def close(self) -> None:
         if self._session is not None:
             self._session.close()
 
 
-def _body(response: requests.Response, most: int, sink: Callable[[bytes], object] | None, end: float | None) -> bytes:
+def _watched(connections: WeakKeyDictionary[object, socket.socket]) -> HTTPAdapter:
+    """An adapter whose connections have a second handle on their socket in `connections`, from the beginning on.
+
+    A socket's own time-out is that of one pause. Only who holds the socket can end a header that drips for hours.
+    """
+    from requests.adapters import HTTPAdapter
+
+    def pool_of(pool: Any) -> Any:
+        class Connection(pool.ConnectionCls):  # type: ignore[misc]
+            def _new_conn(self) -> Any:
+                made = super()._new_conn()
+                connections[self] = made.dup()
+                return made
+
+        return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
+
+    def watch(manager: Any) -> None:
+        pools = manager.pool_classes_by_scheme.items()
+        manager.pool_classes_by_scheme = {scheme: pool_of(pool) for scheme, pool in pools}
+
+    class Adapter(HTTPAdapter):
+        def init_poolmanager(self, *arguments: Any, **keywords: Any) -> None:
+            super().init_poolmanager(*arguments, **keywords)
+            watch(self.poolmanager)
+
+        def proxy_manager_for(self, proxy: Any, **keywords: Any) -> Any:
+            known = proxy in self.proxy_manager
+            manager = super().proxy_manager_for(proxy, **keywords)
+            if not known:
+                watch(manager)
+            return manager
+
+    return Adapter()
+
+
+@contextmanager
+def _cut_after(
+    seconds: float | None, connections: WeakKeyDictionary[object, socket.socket]
+) -> Iterator[Callable[[], bool]]:
+    """Shut the connections down after that time, and tell by what is yielded whether that has happened."""
+    late = threading.Event()
+
+    def cut() -> None:
+        late.set()
+        for each in list(connections.values()):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    timer = None if seconds is None else threading.Timer(seconds, cut)
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield late.is_set
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+def _body(
+    response: requests.Response, most: int, sink: Callable[[bytes], object] | None, is_late: Callable[[], bool]
+) -> bytes:
     size = 0
     pieces: list[bytes] = []
     for piece in response.iter_content(_PIECE):
         size += len(piece)
         if size > most:
             raise WebError(f"huge: more than {most} bytes")
-        if end is not None and time.monotonic() > end:
-            raise WebError("timeout: the answer did not end in time")
+        if is_late():
+            raise WebError(_LATE)
         if sink is None or response.status_code != HTTPStatus.OK:
             pieces.append(piece)
         else:
@@ -133,7 +212,7 @@ def _web_error(error: requests.RequestException, timeout: float) -> WebError:
     if isinstance(error, exceptions.Timeout) or "timed out" in str(error).lower():
         return WebError(f"timeout: no answer within {timeout:g} s")
     if isinstance(error, exceptions.TooManyRedirects):
-        return WebError(f"redirect: more than {_MAX_REDIRECTS}")
+        return WebError(f"redirect: more than {MAX_REDIRECTS}")
     if isinstance(error, exceptions.SSLError):
         return WebError("TLS: the server could not be verified", sent=False)
     if isinstance(error, exceptions.ProxyError):
@@ -176,7 +255,7 @@ def describe_status(status: int) -> str:
 
 
 def is_redirect(status: int) -> bool:
-    return status in _REDIRECTS
+    return status in REDIRECTS
 
 
 def retry_after(reply: Reply, now: float) -> float | None:
