@@ -24,7 +24,16 @@ DEFAULTS = read("defaults/main.yml")
 INNER = read("vars/main.yml")
 SPECS = read("meta/argument_specs.yml")["argument_specs"]
 OPTIONS = SPECS["main"]["options"]
-TYPES = {"str": str, "path": str, "bool": bool, "int": int, "float": (int, float), "list": list, "dict": dict}
+TYPES = {
+    "raw": object,
+    "str": str,
+    "path": str,
+    "bool": bool,
+    "int": int,
+    "float": (int, float),
+    "list": list,
+    "dict": dict,
+}
 TASKS = "\n".join(
     path.read_text(encoding="utf-8")
     for folder in ("tasks", "handlers", "templates", "vars")

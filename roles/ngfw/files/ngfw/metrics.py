@@ -56,8 +56,13 @@ class Metrics:
         self.active_blocks = 0
         self.source_lag_bytes = 0
         self.heals = 0
+        self.sensor_up: int | None = None  # 0: Suricata does not run, or is deaf; None: nothing is known of it
         self.intel_lookups: Counter[tuple[str, str]] = Counter()  # (provider, result)
         self.reaction = Histogram()
+
+    def events_seen(self) -> int:
+        """All events, of whatever type."""
+        return sum(self.events.values())
 
     def to_dict(self) -> dict[str, Any]:
         """The counters as `ngfw status --json` prints them."""
@@ -84,4 +89,5 @@ class Metrics:
             "ngfw_reaction_seconds": self.reaction.to_dict(),
             "ngfw_source_lag_bytes": self.source_lag_bytes,
             "ngfw_heals_total": self.heals,
+            **({} if self.sensor_up is None else {"ngfw_sensor_up": self.sensor_up}),
         }

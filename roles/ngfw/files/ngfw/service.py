@@ -40,6 +40,7 @@ from .running.loop import Loop
 from .running.notify import Notifier
 from .running.reader import Reader
 from .running.reputation import Reputation
+from .running.sensor import ALIVE, UNKNOWN, SensorMonitor
 from .running.surroundings import Surroundings
 from .settings.config import Config
 from .settings.yamlfile import ConfigError
@@ -118,6 +119,7 @@ class Service:
             lifted=self._lifted,
             failed=self._error,
         )
+        self._sensor = SensorMonitor(self._loop, self._metrics.events_seen, changed=self._sensor_changed)
         self._exporter = Exporter(self._loop, self._metrics, failed=self._warn)
         self._transaction = Transaction(
             self._state,
@@ -177,6 +179,7 @@ class Service:
         self._journal.say(f"ngfw {VERSION} watches{mode}: {len(self._rules)} rules in force")
         self._warn_without_rules()
         self._notifier.ready(f"{len(self._rules)} rules in force")
+        self._sensor.start()
         self._write_status()
         if self._config.metrics.listen is not None and not self._printing:
             self._exporter.start(self._config.metrics.listen)
@@ -332,6 +335,10 @@ class Service:
         self._pipeline.own = self._enforcement.own()
         self._journal.say("the host's addresses, gateways or resolvers changed; what is protected follows them")
 
+    def _sensor_changed(self, state: str, text: str) -> None:
+        (self._journal.say if state == ALIVE else self._warn)(text)
+        self._touch_status()
+
     def _healed(self, missing: list[str]) -> None:
         self._metrics.heals += 1
         for text in missing:
@@ -414,6 +421,8 @@ class Service:
         with suppress(FirewallError):  # the last number stays
             self._metrics.active_blocks = self._enforcement.active()
         self._metrics.source_lag_bytes = self._reader.lag()
+        if self._sensor.state != UNKNOWN:
+            self._metrics.sensor_up = int(self._sensor.state == ALIVE)
         status = {
             "version": VERSION,
             "pid": os.getpid(),
@@ -423,6 +432,7 @@ class Service:
             "rules": len(self._rules),
             "last_event": self._pipeline.last_event(),
             "modes": sorted(self._modes),
+            "sensor": self._sensor.to_dict(),
             "providers": self._reputation.health(),
             "counters": self._metrics.to_dict(),
         }

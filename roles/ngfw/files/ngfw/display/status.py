@@ -12,6 +12,7 @@ from typing import Any
 from ..effects.state import holder
 from ..effects.wording import local_time, quoted
 from ..firewall.duration import format_duration
+from ..running.sensor import ALIVE, DEAF, STOPPED, UNKNOWN, Sensor, advice, look
 from ..service import STATUS_FILE
 from .tables import blocklist_lines
 
@@ -28,7 +29,15 @@ def read_status(directory: Path) -> dict[str, Any]:
         pass
     except ValueError:
         found = {}
-    return {**found, "alive": pid is not None, "pid": pid}
+    return {**found, "alive": pid is not None, "pid": pid, "sensor": sensor_status(found.get("sensor"), look())}
+
+
+def sensor_status(known: Any, now: Sensor) -> dict[str, Any]:
+    """Suricata as it is now; that it is deaf only the watcher knows, which has listened for a while."""
+    state = UNKNOWN if now.running is None else ALIVE if now.running else STOPPED
+    if state == ALIVE and isinstance(known, dict) and known.get("state") == DEAF:
+        state = DEAF
+    return {"state": state, **now._asdict()}
 
 
 def block_summary(blocks: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -59,6 +68,7 @@ def status_lines(status: dict[str, Any], now: float) -> list[str]:
         lines = [f"watcher   alive{ago}, process {status['pid']}" + (" (dry run)" if status.get("dry_run") else "")]
     else:
         lines = ["watcher   not running (systemctl start ngfw-watcher); blocks stay in the kernel until they end"]
+    lines.append(f"sensor    {_sensor_text(status['sensor'], now)}")
     counters = status.get("counters")
     if not counters:
         return lines + _kernel_lines(status)
@@ -90,6 +100,18 @@ def status_lines(status: dict[str, Any], now: float) -> list[str]:
     hits = sorted(counters["ngfw_rule_hits_total"].items(), key=lambda item: -item[1])
     lines += [f"  {count:>9} hits    {quoted(rule)}" for rule, count in hits[:_TOP]]
     return lines + _kernel_lines(status)
+
+
+def _sensor_text(found: dict[str, Any], now: float) -> str:
+    """How Suricata is: where it listens, and what is wrong."""
+    if found["state"] == UNKNOWN:
+        return "unknown: there is no suricata.service on this host"
+    sensor = Sensor(found["running"], found["since"], tuple(found["listening"]), tuple(found["others"]))
+    if found["state"] != ALIVE:
+        return f"{found['state'].upper()}: {quoted(advice(found['state'], sensor))}"
+    ago = f" for {_ago(now, sensor.since)}" if sensor.since else ""
+    others = f", not on {', '.join(sensor.others)}" if sensor.others else ""
+    return quoted(f"alive{ago}, listens on {', '.join(sensor.listening) or 'no interface'}{others}")
 
 
 def _kernel_lines(status: dict[str, Any]) -> list[str]:
