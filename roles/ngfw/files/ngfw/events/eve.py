@@ -86,8 +86,25 @@ def _event(record: dict[str, Any]) -> Event:
     kind = record.get("event_type")
     if not isinstance(kind, str) or not kind:
         raise LineError("shape", "no event_type")
+    if "dns" in record:
+        _name_query(record["dns"])
     stamp = record.get("timestamp")
     return Event(record, parse_time(stamp) if isinstance(stamp, str) else None, kind)
+
+
+def _name_query(dns: object) -> None:
+    """Put the name asked for where dns records of Suricata 7 have it, so that a rule on `dns.rrname` hits with 8 too.
+
+    It is in a list `queries` in 8's records (`version` 3), and in a list `query` in 7's alerts.
+    """
+    if not isinstance(dns, dict):
+        return
+    queries = dns.get("queries") or dns.get("query")
+    first = queries[0] if isinstance(queries, list) and queries else None
+    if isinstance(first, dict):
+        for key in ("rrname", "rrtype"):
+            if key in first:
+                dns.setdefault(key, first[key])
 
 
 def event_type_of(line: bytes) -> bytes | None:
