@@ -1,98 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import json
 import os
-import select
 import shutil
 import tracemalloc
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ngfw.events import logfile, rotation, watches
+from ngfw.events import late, logfile, rotation, watches
 from ngfw.events.logfile import MAX_LINE, Mark
 from ngfw.events.tail import Chunk, Source, Tail
 
-_NUMBERS = count()
-
-
-def lines(number: int) -> bytes:
-    """Whole lines, no two alike anywhere, each with its own start as logs have it."""
-    return b"".join(b'{"timestamp":"%08d","padding":"%s"}\n' % (next(_NUMBERS), b"x" * 60) for _ in range(number))
-
-
-def append(path: Path, data: bytes) -> bytes:
-    with path.open("ab") as file:
-        file.write(data)
-    return data
-
-
-def write(path: Path, number: int = 1) -> bytes:
-    return append(path, lines(number))
-
-
-def rest(tail: Tail, limit: int = 1 << 20) -> bytes:
-    return b"".join(chunk.data for chunk in chunks(tail, limit))
-
-
-def chunks(tail: Tail, limit: int = 1 << 20) -> list[Chunk]:
-    found: list[Chunk] = []
-    while True:
-        step = tail.read(limit)
-        if not step:
-            return found
-        found += step
-
-
-def readable(tail: Tail, seconds: float = 0) -> bool:
-    return bool(select.select([tail.fileno()], [], [], seconds)[0])
-
-
-class Opener:
-    """Makes Tails over one directory and closes them; what they report is in `said`."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.said: list[str] = []
-        self.tails: list[Tail] = []
-
-    def __call__(self, *patterns: str, positions: Any = None, start_at: str = "end", log_format: str = "eve") -> Tail:
-        sources = [Source(str(self.directory / pattern), log_format) for pattern in patterns or ("eve.json",)]
-        stored = None if positions is None else json.loads(json.dumps(positions))
-        self.tails.append(Tail(sources, stored, start_at, report=self.said.append))
-        return self.tails[-1]
-
-    def close(self) -> None:
-        for tail in self.tails:
-            tail.close()
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Opener]:
-    opener = Opener(tmp_path)
-    yield opener
-    opener.close()
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "eve.json"
-
-
-@pytest.fixture(params=["inotify", "polling"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to notice a change; a test that asks for it runs with each."""
-    if request.param == "polling":
-
-        def refuse() -> None:
-            raise OSError(24, "no more instances")
-
-        monkeypatch.setattr(watches, "Inotify", refuse)
-    return str(request.param)
-
+from .conftest import Opener, append, chunks, lines, look_around, readable, rest, write
 
 # Where reading begins.
 
@@ -449,13 +370,18 @@ def test_an_old_file_that_is_removed_is_still_read_to_its_end(opened: Opener, lo
 
 
 @pytest.mark.feature("A3", "A4")
-def test_the_torn_end_of_a_finished_file_is_left_out_and_counted(opened: Opener, log: Path, tmp_path: Path) -> None:
+def test_the_torn_end_of_a_finished_file_is_left_out_and_counted(
+    opened: Opener, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(late, "LATE_SECONDS", 0.0)
     tail = opened()
     first = append(log, lines(1))
     append(log, b"torn")
     log.rename(tmp_path / "eve.json.1")
     second = write(log)
     found = chunks(tail)
+    look_around(tail)
+    found += chunks(tail)
     assert (b"".join(chunk.data for chunk in found), sum(chunk.discarded for chunk in found)) == (first + second, 1)
     assert opened.said == [f"{log}.1: ends in the middle of a line, which is left out"]
 
@@ -985,7 +911,7 @@ def test_no_descriptor_is_left_open(opened: Opener, log: Path, tmp_path: Path) -
         rest(tail)
         shift(log)
         log.rename(tmp_path / "eve.json.1")
-    assert len(os.listdir("/proc/self/fd")) <= before + 3
+    assert len(os.listdir("/proc/self/fd")) <= before + 2 + late.LATE_FILES
     tail.close()
     tail.close()
     assert len(os.listdir("/proc/self/fd")) == before

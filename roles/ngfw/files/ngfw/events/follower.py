@@ -2,20 +2,21 @@
 """One path followed through all that rotation does to it.
 
 Suricata reopens its logs on SIGHUP only and writes to the old inode until then. So a successor is taken up only once it
-holds something, and the old file is read to its end after that was seen.
+holds something, the old file is read to its end after that was seen, and followed beside it until it is quiet.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from ..events import rotation
+from .late import LateFiles
 from .logfile import Lines, LogFile, Mark, TruncatedError
 from .rotation import Candidate, Ledger
 
-_NOTHING = Lines(b"", 0, 0, False)
+_NOTHING, _MORE = Lines(b"", 0, 0, False), Lines(b"", 0, 0, True)
 _QUIET_SECONDS = 3600
 _CLOCK_SLACK = 1_000_000_000  # nanoseconds: a file's times come from a coarser clock
 _LOOKS = 3  # a rotation while a file is looked for by its names hides it from that look
@@ -32,7 +33,8 @@ class Watcher(Protocol):
 class Follower:
     """Reads `path` and, where it was rotated, what came before it, each byte once.
 
-    Exactly one of start(), resume() or nothing (a path that appears later) comes before look() and read().
+    Exactly one of start(), resume() or nothing (a path that appears later) comes before look() and read(); before that,
+    resume_late().
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class Follower:
         self._report = report
         self._current: LogFile | None = None
         self._next: LogFile | None = None
+        self._late = LateFiles(self._finish, report)
         self._mark: Mark | None = None
+        self._since: int | None = None  # what was last written to before this (mtime, ns) is of no interest
         self._asleep = False
         self._complaint = ""
 
@@ -55,25 +59,35 @@ class Follower:
         for file in rotation.rotated(self.path):
             if file.key not in self._ledger.open and file.path not in self._ledger.followed:
                 self._remember_whole(file)
-        self._mark = Mark(0, 0, 0, time.time_ns() - _CLOCK_SLACK, 0, "")
+        self._since = time.time_ns() - _CLOCK_SLACK
+        self._mark = Mark(0, 0, 0, self._since, 0, "")
         place = self._place()
         if place is not None and self._unread(place):
             self._current = self._open(place)
             if self._current is not None and at_end:
                 self._current.seek_last_line()
 
+    def resume_late(self, marks: Iterable[Mark]) -> None:
+        """Go on following what an earlier run followed beside the marked file."""
+        for mark in marks:
+            file = self._reopen(mark) or self._reopen_copy(mark)
+            if file is not None:
+                self._late.add(file)
+
     def resume(self, mark: Mark) -> None:
         """Go on where an earlier run stopped, in the marked file whatever its name is now."""
-        self._mark = mark
+        self._mark, self._since = mark, mark.changed
         if not mark.offset and not mark.distinctive:
             return  # nothing of it was delivered: whatever is there and newer is read by look()
         if not self._readable(mark):
             self._asleep = True
             return
         for _look in range(_LOOKS):
-            if self._go_on_in_file(mark):
+            self._current = self._reopen(mark)
+            if self._current is not None:
                 return
-            if self._go_on_in_copy(mark):
+            self._current = self._reopen_copy(mark)
+            if self._current is not None:
                 self._report(f"{self.path}: was copied and truncated meanwhile; the copy is read to its end first")
                 return
         self._report(
@@ -89,12 +103,13 @@ class Follower:
             self._asleep = False
             self.resume(self._mark)
         if self._current is not None and self._current.blank:
-            self._go_back(self._current, place)
+            self._current.look_again()  # so that its own copy is known as such
         if self._next is not None and self._next.size() < len(self._next.head):
             self._replace_next(None)  # truncated before its turn came: its copy goes first
         current = self._current
         if current is not None and place is not None and place.key == current.key:
             self._replace_next(None)
+            self._follow_beside(current, place)
         elif self._next is None or not self._next.size():
             self._replace_next(self._successor(place))
         if self._current is None and self._next is not None:
@@ -103,32 +118,30 @@ class Follower:
 
     def read(self, limit: int) -> Lines:
         """The next whole lines, from at most `limit` bytes; `more` is false when all has been read."""
-        while True:
-            current = self._current
-            if current is None:
-                return _NOTHING
-            try:
-                # Before the read, so that its finding no more is later than the successor's first bytes.
-                superseded = self._next is not None and self._next.size() > 0
-                lines = current.read(limit)
-            except TruncatedError:
-                self._truncated(current)
-                continue
-            except OSError as error:
-                self._failed(current, error)
-                return _NOTHING
-            if lines.more or not superseded:
-                return lines
-            if lines.taken:
-                return lines._replace(more=True)
-            torn = current.torn
-            self._ledger.finish(current)
-            self._release(current)
-            self._current, self._next = self._next, None
-            self.look()
-            if torn:
-                self._report(f"{current.path}: ends in the middle of a line, which is left out")
-                return Lines(b"", 1, 0, True)
+        late = self._late.read(limit)
+        if late is not None:
+            return late
+        current = self._current
+        if current is None:
+            return _NOTHING
+        try:
+            # Before the read, so that its finding no more is later than the successor's first bytes.
+            superseded = self._next is not None and self._next.size() > 0
+            lines = current.read(limit)
+        except TruncatedError:
+            self._truncated(current)
+            return _MORE
+        except OSError as error:
+            self._failed(current, error)
+            return _NOTHING
+        if lines.more or not superseded:
+            return lines
+        if lines.taken:
+            return lines._replace(more=True)
+        self._late.add(current)
+        self._current, self._next = self._next, None
+        self.look()
+        return _MORE
 
     def before(self, limit: int) -> Iterator[bytes]:
         """Whole lines that precede the position in the current file."""
@@ -137,12 +150,17 @@ class Follower:
     def mark(self) -> Mark | None:
         """How far all that read() returned reaches; None if there never was a file."""
         if self._current is not None:
-            self._mark = self._current.mark()
+            mark = self._current.mark()
+            self._mark = mark if self._since is None else mark._replace(changed=self._since)
         return self._mark
+
+    def late_marks(self) -> list[Mark]:
+        """The same of the rotated files that are still followed beside it."""
+        return self._late.marks()
 
     def lag(self) -> int:
         """Bytes that are there but not delivered."""
-        lag = 0
+        lag = self._late.lag()
         if self._current is not None:
             lag += max(0, self._current.size() - self._current.offset)
         if self._next is not None:
@@ -162,12 +180,11 @@ class Follower:
             return
         if current.size() == current.offset:
             self._mark = current.mark()
-            self._ledger.finish(current)
-            self._release(current)
+            self._finish(current)
             self._current, self._asleep = None, True
 
     def close(self) -> None:
-        for file in (self._current, self._next):
+        for file in (self._current, self._next, *self._late.take_all()):
             if file is not None:
                 self._release(file)
         self._current = self._next = None
@@ -192,40 +209,34 @@ class Follower:
             return None
 
     def _successor(self, place: Candidate | None) -> Candidate | None:
-        """The oldest unread file since the current one; at last what the path leads to, even if still empty."""
-        for file in self._around(place)[1]:
-            if self._worth_reading(file, place):
-                return file
+        """The oldest unread file; at last what the path leads to, even if still empty."""
+        unread = self._unread_beside(place)
+        if unread:
+            return unread[0]
         return place if place is not None and self._unread(place) else None
 
-    def _go_back(self, current: LogFile, place: Candidate | None) -> None:
-        """Before the first line of a file: read first what was rotated away between two looks, if anything was."""
-        current.look_again()  # so that its own copy is known as such
-        for file in self._around(place)[0]:
-            if self._worth_reading(file, place):
-                opened = self._open(file)
-                if opened is not None:
-                    self._release(current)
-                    self._replace_next(None)
-                    self._current = opened
+    def _follow_beside(self, current: LogFile, place: Candidate) -> None:
+        """Read what was rotated away unseen between two looks, or got its first lines late."""
+        for file in self._unread_beside(place):
+            opened = self._open(file, self._ledger.done_with(file) or 0) if self._late.has_room else None
+            if opened is None:
                 return
+            self._late.add(opened)
+        self._since = current.changed
 
-    def _around(self, place: Candidate | None) -> tuple[list[Candidate], list[Candidate]]:
-        """The rotated files before and after the current one, oldest first, that were written to since it was."""
-        known = self._current or self._mark
-        if known is None:
-            return [], []
-        files = [file for file in rotation.rotated(self.path) if place is None or file.key != place.key]
-        recent = [file for file in files if file.changed >= known.changed]
-        if self._current is not None and place is not None and place.key == known.key:
-            return recent, []
-        at = next((at for at, file in enumerate(files) if file.key == known.key), None)
-        if self._current is None or at is None:
-            return [], recent
-        return [file for file in files[:at] if file in recent], files[at + 1 :]
+    def _unread_beside(self, place: Candidate | None) -> list[Candidate]:
+        """The rotated files that are worth reading, the one written to longest ago first."""
+        since = self._current.changed if self._since is None and self._current is not None else self._since
+        if since is None:
+            return []
+        return [
+            file for file in rotation.rotated(self.path) if file.changed >= since and self._worth_reading(file, place)
+        ]
 
     def _worth_reading(self, file: Candidate, place: Candidate | None) -> bool:
-        return file.size > 0 and self._unread(file) and not self._ledger.is_copy(file, place)
+        """Lines that came to a finished file are no concern: it was followed until it was quiet."""
+        known = self._ledger.done_with(file) is not None or (place is not None and file.key == place.key)
+        return file.size > 0 and not known and self._unread(file) and not self._ledger.is_copy(file, place)
 
     def _unread(self, file: Candidate) -> bool:
         """Whether nobody reads it now and it holds more than was read of it before."""
@@ -249,29 +260,28 @@ class Follower:
         self._release(file)
         self._replace_next(None)  # the truncated file itself may have to be read before it
         self._current, self._mark = None, mark
-        if any(self._go_on_in_copy(mark) for _look in range(_LOOKS)):
+        for _look in range(_LOOKS):
+            self._current = self._current or self._reopen_copy(mark)
+        if self._current is not None:
             self._report(f"{self.path}: was copied and truncated; the copy is read to its end first")
         else:
             self._report(f"{self.path}: was truncated; it is read from its beginning")
         self.look()
 
-    def _go_on_in_file(self, mark: Mark) -> bool:
-        """Open the marked file where it was left, unless it is cut between being found and being opened."""
+    def _reopen(self, mark: Mark) -> LogFile | None:
+        """The marked file, where it was left, unless it is cut between being found and being opened."""
         file = rotation.find(mark, self.path)
         opened = None if file is None else self._open(file, mark.offset)
         if opened is None:
-            return False
+            return None
         if mark.matches(opened.head) and opened.size() >= mark.offset:
-            self._current = opened
-            return True
+            return opened
         self._release(opened)
-        return False
+        return None
 
-    def _go_on_in_copy(self, mark: Mark) -> bool:
+    def _reopen_copy(self, mark: Mark) -> LogFile | None:
         copy = rotation.find_copy(mark, self.path, lambda file: not self._unread(file))
-        if copy is not None:
-            self._current = self._open(copy, min(mark.offset, copy.size))
-        return self._current is not None
+        return None if copy is None else self._open(copy, min(mark.offset, copy.size))
 
     def _failed(self, file: LogFile, error: OSError) -> None:
         """A read error, as of a network file system that went away: try again with the next look."""
@@ -296,6 +306,10 @@ class Follower:
         self._ledger.open[opened.key] = opened
         self._watcher.watch(opened, self)
         return opened
+
+    def _finish(self, file: LogFile) -> None:
+        self._ledger.finish(file)
+        self._release(file)
 
     def _release(self, file: LogFile) -> None:
         self._ledger.open.pop(file.key, None)

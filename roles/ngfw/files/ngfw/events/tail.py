@@ -6,19 +6,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from glob import glob, has_magic
+from glob import has_magic
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from .follower import Follower
 from .logfile import Mark
 from .rotation import Ledger, candidate
+from .sources import matching
 from .watches import Watches
 
 _VERSION = 1
 _LOOK_SECONDS = 1.0
 _OPEN_OF_GLOBS = 64
-_COMPRESSED = (".gz", ".xz", ".bz2", ".zst", ".lz4", ".lzo", ".zip", ".Z")
 
 
 class Source(NamedTuple):
@@ -115,6 +115,9 @@ class Tail:
             "version": _VERSION,
             "sources": [source.path for source in self._sources],
             "files": {path: mark.to_json() for path, each in followers if (mark := each.mark()) is not None},
+            "late": {
+                path: [mark.to_json() for mark in late] for path, each in followers if (late := each.late_marks())
+            },
             "finished": {
                 directory: [mark.to_json() for mark in finished]
                 for directory, finished in self._ledger.finished().items()
@@ -138,36 +141,36 @@ class Tail:
         self._watches.close()
 
     def _begin(self, positions: Mapping[str, Any] | None, *, at_end: bool) -> None:
-        marks, known = self._earlier(positions)
+        marks, late, known = self._earlier(positions)
         paths = {source.path: source for source in self._sources if not has_magic(source.path)}
         for source in self._sources:
             paths.update({path: source for path in marks if _leads_to(source.path, path)})
             if source.path not in known:
-                paths.update({path: source for path in _matching(source.path) if path not in paths})
+                paths.update({path: source for path in matching(source.path) if path not in paths})
         for path, source in paths.items():
             self._follow(path, source)
         for path, mark in marks.items():
             if path in paths:
+                self._followers[path].resume_late(late.get(path, ()))
                 self._followers[path].resume(mark)
         for path, source in paths.items():
             if path not in marks and source.path not in known:
                 self._followers[path].start(at_end=at_end)
 
-    def _earlier(self, positions: Mapping[str, Any] | None) -> tuple[dict[str, Mark], set[str]]:
-        """The marks of an earlier run and the sources it had; the ledger gets what it had finished."""
+    def _earlier(self, positions: Mapping[str, Any] | None) -> tuple[dict[str, Mark], dict[str, list[Mark]], set[str]]:
+        """The marks of an earlier run, of late files too, and the sources it had; the ledger gets what it finished."""
         if positions is None:
-            return {}, set()
-        files, sources, finished = (positions.get(key) for key in ("files", "sources", "finished"))
+            return {}, {}, set()
+        files, sources = positions.get("files"), positions.get("sources")
         if positions.get("version") != _VERSION or not isinstance(files, Mapping) or not isinstance(sources, list):
             self._report("the stored positions cannot be understood; all sources begin anew")
-            return {}, set()
-        for directory, stored in finished.items() if isinstance(finished, Mapping) else ():
-            for value in stored if isinstance(stored, list) else ():
-                mark = Mark.from_json(value)
-                if mark is not None:
-                    self._ledger.remember(str(directory), mark)
+            return {}, {}, set()
+        for directory, finished in _lists_of_marks(positions.get("finished")).items():
+            for mark in finished:
+                self._ledger.remember(directory, mark)
         marks = {str(path): Mark.from_json(value) for path, value in files.items()}
-        return {path: mark for path, mark in marks.items() if mark is not None}, set(map(str, sources))
+        late = _lists_of_marks(positions.get("late"))
+        return {path: mark for path, mark in marks.items() if mark is not None}, late, set(map(str, sources))
 
     def _look(self) -> None:
         """Take notice of every change of names."""
@@ -180,7 +183,7 @@ class Tail:
         for source in self._sources:
             if not has_magic(source.path):
                 continue
-            for path in _matching(source.path):
+            for path in matching(source.path):
                 if path not in self._followers and self._is_new(path):
                     self._follow(path, source).look()
             self._thin_out(source)
@@ -219,8 +222,14 @@ class Tail:
         return followers[self._turn :] + followers[: self._turn]
 
 
-def _matching(pattern: str) -> list[str]:
-    return sorted(path for path in glob(pattern) if not path.endswith(_COMPRESSED))
+def _lists_of_marks(stored: object) -> dict[str, list[Mark]]:
+    """What can be understood of them."""
+    items = stored.items() if isinstance(stored, Mapping) else ()
+    return {
+        str(path): [mark for value in values if (mark := Mark.from_json(value)) is not None]
+        for path, values in items
+        if isinstance(values, list)
+    }
 
 
 def _leads_to(pattern: str, path: str) -> bool:
