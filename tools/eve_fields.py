@@ -27,6 +27,9 @@ OPEN = {
 ADDED = {
     "alert.tenant_id": ("i", "Suricata writes it where multi-detect.enabled is set (src/output-json-alert.c)"),
     "dns.answer.z": ("b", "Suricata 7 writes the Z bit of an answer"),
+    "rdp.protocol": ("s", "Suricata 7 and 8 write what the server chose (rust/src/rdp/log.rs)"),
+    "rdp.server_supports": ("a", "likewise what it offers"),
+    "rdp.server_supports[]": ("s", "likewise"),
     "verdict.reject-target": ("s", "Suricata 7 writes it with a hyphen, 8 with an underscore"),
     "xff": ("s", "http and fileinfo records carry the forwarded address at the top with xff mode extra-data"),
     "offender": ("s", "not Suricata's: the address that the watcher resolved before any rule is asked"),

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes tests/data/eve anew: a lab, the role, live Suricata, and the traffic of lab/traffic.py.
+"""Makes tests/data/eve and eve8 anew: a lab, the role, live Suricata 7 or 8, and the traffic of lab/traffic.py.
 
     make demo                      # once, for the tools that a lab needs
     python3 tests/data/make.py     # as root; all recordings, five minutes
+    python3 tests/data/make.py --suricata 8
     python3 tests/data/make.py --keep sql ftp
 
 Each recording holds what Suricata wrote while one kind of traffic ran, without `stats` and, but for the benign one,
@@ -27,7 +28,8 @@ sys.path.insert(0, str(ROOT / "lab"))
 
 from lab import ATTACKER, Lab, LabError, stop_on_signals  # noqa: E402
 
-EVE = Path(__file__).resolve().parent / "eve"
+DIRECTORIES = {7: "eve", 8: "eve8"}
+SURICATA_8 = ROOT / "extensions" / "molecule" / "suricata8" / "prepare.yml"
 LOG = "/var/log/suricata/eve.json"
 QUIET_SECONDS = 1.5
 MOST_SECONDS = 30
@@ -71,19 +73,23 @@ RECORDINGS = {
 class Recorder:
     """A lab with servers that answer, and Suricata that watches."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, version: int) -> None:
         self.lab = lab
+        self.version = version
+        self.directory = Path(__file__).resolve().parent / DIRECTORIES[version]
         plan = json.loads((lab.directory / "plan.json").read_text())["hosts"]
         self.addresses = {host: [each.partition("/")[0] for each in plan[host]["eth1"]] for host in plan}
 
     def prepare(self) -> None:
         """Deploys the role, which only notes what it would block, and starts the servers."""
-        command = ["ansible-playbook", "-i", str(self.lab.inventory), str(ROOT / "playbooks" / "site.yml")]
-        command += ["-e", f"@{ROOT / 'lab' / 'defended.yml'}", "-e", "ngfw_dry_run=true"]
-        environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise LabError(f"site.yml failed:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
+        if self.version == 8:
+            self.play(SURICATA_8)
+        site = ROOT / "playbooks" / "site.yml"
+        self.play(site, "-e", f"@{ROOT / 'lab' / 'defended.yml'}", "-e", "ngfw_dry_run=true")
+        version = self.lab.exec(HOST, ["suricata", "-V"])
+        if f"version {self.version}." not in version:
+            raise LabError(f"this is not Suricata {self.version}: {version}")
+        print(version.strip(), flush=True)
         # OpenSSH 10 itself turns away who fails often; here Suricata is to see all of it.
         settings = "PerSourcePenalties no\nMaxStartups 100\nPasswordAuthentication yes\n"
         write = ["sh", "-c", "cat >/etc/ssh/sshd_config.d/lab.conf && systemctl reload ssh"]
@@ -96,6 +102,13 @@ class Recorder:
         self.serve(HOST, "lab-four", four, "http", "ftp", "rdp", "dns")
         self.serve(HOST, "lab-six", six, "http")
         self.serve(ATTACKER, "lab-four", self.addresses[ATTACKER][0], "dns")
+
+    def play(self, playbook: Path, *arguments: str) -> None:
+        command = ["ansible-playbook", "-i", str(self.lab.inventory), str(playbook), *arguments]
+        environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise LabError(f"{playbook.name} failed:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
 
     def serve(self, host: str, unit: str, *arguments: str) -> None:
         self.lab.exec(host, ["systemctl", "stop", unit], check=False)
@@ -118,7 +131,7 @@ class Recorder:
         self.settle(start)
         text = self.lab.exec(HOST, ["tail", "-c", f"+{start + 1}", LOG])
         lines = [line for line in text.splitlines() if self.wanted(json.loads(line), recording)][:LONGEST]
-        (EVE / f"{name}.json").write_text("".join(f"{line}\n" for line in lines))
+        (self.directory / f"{name}.json").write_text("".join(f"{line}\n" for line in lines))
         seen = Counter(json.loads(line)["event_type"] for line in lines)
         sids = Counter(json.loads(line).get("alert", {}).get("signature_id") for line in lines)
         print(f"{name}: {dict(seen)}, sids {sorted(sid for sid in sids if sid)}", flush=True)
@@ -152,6 +165,7 @@ def shortened(address: object) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", action="store_true", help="leave the lab up, and use one that is up already")
+    parser.add_argument("--suricata", type=int, choices=DIRECTORIES, default=7, help="its version (default: 7)")
     parser.add_argument("names", nargs="*", choices=[*RECORDINGS, []], metavar="NAME", help="which recordings")
     arguments = parser.parse_args()
     stop_on_signals()
@@ -159,7 +173,7 @@ def main() -> int:
     try:
         if not (arguments.keep and lab.inventory.exists()):
             lab.up(1, attacker=True)
-        recorder = Recorder(lab)
+        recorder = Recorder(lab, arguments.suricata)
         recorder.prepare()
         for name in arguments.names or RECORDINGS:
             recorder.record(name)

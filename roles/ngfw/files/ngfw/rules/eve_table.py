@@ -358,11 +358,12 @@ quic.extensions[]: name=s type=i values=a
 quic.extensions[].values: []=s
 quic.ja3: hash=s string=s
 quic.ja3s: hash=s string=s
-rdp: channels=a client=o cookie=s event_type=s tx_id=i
+rdp: channels=a client=o cookie=s event_type=s protocol=s server_supports=a tx_id=i
 rdp.channels: []=s
 rdp.client: build=s capabilities=a client_name=s color_depth=i desktop_height=i desktop_width=i function_keys=i id=s
   keyboard_layout=s keyboard_type=s product_id=i version=s
 rdp.client.capabilities: []=s
+rdp.server_supports: []=s
 rfb: authentication=o client_protocol_version=o framebuffer=o screen_shared=b server_protocol_version=o
   server_security_failure_reason=s
 rfb.authentication: security_result=s security_type=i vnc=o
