@@ -67,6 +67,13 @@ def look_around(tail: Tail) -> None:
     tail._looked = -10.0
 
 
+def shift(log: Path) -> None:
+    """Rename rotation as logrotate does it, with any number of old files."""
+    kept = sorted(log.parent.glob(f"{log.name}.*"), key=lambda path: -int(path.suffix[1:]))
+    for path in kept:
+        path.rename(log.parent / f"{log.name}.{int(path.suffix[1:]) + 1}")
+
+
 class Opener:
     """Makes Tails over one directory and closes them; what they report is in `said`."""
 

@@ -14,6 +14,7 @@ from typing import Protocol
 from ..events import rotation
 from .late import LateFiles
 from .logfile import Lines, LogFile, Mark, TruncatedError
+from .packed import open_log
 from .rotation import Candidate, Ledger
 
 _NOTHING, _MORE = Lines(b"", 0, 0, False), Lines(b"", 0, 0, True)
@@ -51,15 +52,18 @@ class Follower:
         self._late = LateFiles(self._finish, report)
         self._mark: Mark | None = None
         self._since: int | None = None  # what was last written to before this (mtime, ns) is of no interest
+        self._behind = False  # whether there may be more files that come before the current one
         self._asleep = False
         self._complaint = ""
 
     def start(self, *, at_end: bool) -> None:
         """Begin for the first time; what was rotated away before is of no interest."""
+        self._since = time.time_ns() - _CLOCK_SLACK
         for file in rotation.rotated(self.path):
+            if file.packed and file.changed < self._since:
+                continue  # its time is enough, and to look into all of them would take long
             if file.key not in self._ledger.open and file.path not in self._ledger.followed:
                 self._remember_whole(file)
-        self._since = time.time_ns() - _CLOCK_SLACK
         self._mark = Mark(0, 0, 0, self._since, 0, "")
         place = self._place()
         if place is not None and self._unread(place):
@@ -88,7 +92,7 @@ class Follower:
                 return
             self._current = self._reopen_copy(mark)
             if self._current is not None:
-                self._report(f"{self.path}: was copied and truncated meanwhile; the copy is read to its end first")
+                self._report(f"{self.path}: was copied or packed meanwhile; the copy is read to its end first")
                 return
         self._report(
             f"{self.path}: what was read last is gone (truncated, removed or compressed); lines may be missing"
@@ -121,6 +125,10 @@ class Follower:
         late = self._late.read(limit)
         if late is not None:
             return late
+        if self._behind:
+            self._behind = False
+            self.look()
+            return _MORE
         current = self._current
         if current is None:
             return _NOTHING
@@ -134,6 +142,9 @@ class Follower:
         except OSError as error:
             self._failed(current, error)
             return _NOTHING
+        if current.problem:
+            self._report(f"{current.path}: {current.problem}")
+            current.problem = ""
         if lines.more or not superseded:
             return lines
         if lines.taken:
@@ -162,9 +173,9 @@ class Follower:
         """Bytes that are there but not delivered."""
         lag = self._late.lag()
         if self._current is not None:
-            lag += max(0, self._current.size() - self._current.offset)
+            lag += self._current.lag()
         if self._next is not None:
-            lag += self._next.size()
+            lag += self._next.lag()
         return lag
 
     def gone(self) -> bool:
@@ -216,13 +227,14 @@ class Follower:
         return place if place is not None and self._unread(place) else None
 
     def _follow_beside(self, current: LogFile, place: Candidate) -> None:
-        """Read what was rotated away unseen between two looks, or got its first lines late."""
-        for file in self._unread_beside(place):
-            opened = self._open(file, self._ledger.done_with(file) or 0) if self._late.has_room else None
-            if opened is None:
-                return
+        """Read, one after the other, what was rotated away unseen between two looks, or got its first lines late."""
+        unread = self._unread_beside(place)
+        opened = self._open(unread[0], self._ledger.done_with(unread[0]) or 0) if unread else None
+        if opened is not None:
             self._late.add(opened)
-        self._since = current.changed
+            self._behind = True
+        if not unread:
+            self._since = current.changed
 
     def _unread_beside(self, place: Candidate | None) -> list[Candidate]:
         """The rotated files that are worth reading, the one written to longest ago first."""
@@ -236,6 +248,8 @@ class Follower:
     def _worth_reading(self, file: Candidate, place: Candidate | None) -> bool:
         """Lines that came to a finished file are no concern: it was followed until it was quiet."""
         known = self._ledger.done_with(file) is not None or (place is not None and file.key == place.key)
+        if file.packed and not rotation.read_head(file):
+            return False  # nothing can be unpacked of it
         return file.size > 0 and not known and self._unread(file) and not self._ledger.is_copy(file, place)
 
     def _unread(self, file: Candidate) -> bool:
@@ -243,7 +257,7 @@ class Follower:
         if file.key in self._ledger.open or (file.path != self.path and file.path in self._ledger.followed):
             return self._next is not None and file.key == self._next.key
         done = self._ledger.done_with(file)
-        return done is None or file.size > done
+        return done is None or (file.size > done and not file.packed)
 
     def _replace_next(self, file: Candidate | None) -> None:
         if self._next is not None:
@@ -274,14 +288,16 @@ class Follower:
         opened = None if file is None else self._open(file, mark.offset)
         if opened is None:
             return None
-        if mark.matches(opened.head) and opened.size() >= mark.offset:
+        if mark.matches(opened.head) and opened.holds(mark.offset):
             return opened
         self._release(opened)
         return None
 
     def _reopen_copy(self, mark: Mark) -> LogFile | None:
         copy = rotation.find_copy(mark, self.path, lambda file: not self._unread(file))
-        return None if copy is None else self._open(copy, min(mark.offset, copy.size))
+        if copy is None:
+            return None
+        return self._open(copy, mark.offset if copy.packed else min(mark.offset, copy.size))
 
     def _failed(self, file: LogFile, error: OSError) -> None:
         """A read error, as of a network file system that went away: try again with the next look."""
@@ -293,7 +309,7 @@ class Follower:
 
     def _open(self, file: Candidate, offset: int = 0) -> LogFile | None:
         try:
-            opened = LogFile(file.path, offset)
+            opened = open_log(file.path, offset)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -318,7 +334,7 @@ class Follower:
 
     def _remember_whole(self, file: Candidate) -> None:
         try:
-            opened = LogFile(file.path, file.size)
+            opened = open_log(file.path, file.size)
         except OSError:
             return
         if opened.key == file.key:

@@ -26,10 +26,6 @@ class LateFiles:
         self._report = report
         self._last_change: dict[LogFile, float] = {}
 
-    @property
-    def has_room(self) -> bool:
-        return len(self._last_change) < LATE_FILES
-
     def add(self, file: LogFile) -> None:
         self._last_change[file] = time.monotonic()
 
@@ -45,7 +41,7 @@ class LateFiles:
         return [file.mark() for file in self._last_change]
 
     def lag(self) -> int:
-        return sum(max(0, file.size() - file.offset) for file in self._last_change)
+        return sum(file.lag() for file in self._last_change)
 
     def take_all(self) -> list[LogFile]:
         """The files that are followed, which are the caller's from now on."""
@@ -62,6 +58,9 @@ class LateFiles:
         if lines.taken:
             self._last_change[file] = time.monotonic()
             return lines._replace(more=True)
+        if file.packed:
+            self._let_go(file)
+            return None
         quiet = time.monotonic() - self._last_change[file]
         if quiet < LATE_SECONDS and len(self._last_change) <= LATE_FILES:
             return None

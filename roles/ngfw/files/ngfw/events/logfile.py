@@ -83,6 +83,10 @@ class Mark(NamedTuple):
 class LogFile:
     """An open regular file; raises OSError if it cannot be opened or is of another kind."""
 
+    packed = False
+    problem = ""
+    """What was found wrong while it was read, for people."""
+
     def __init__(self, path: str, offset: int = 0) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
@@ -122,6 +126,14 @@ class LogFile:
     def size(self) -> int:
         return os.fstat(self._fd).st_size
 
+    def holds(self, offset: int) -> bool:
+        """Whether that position is in it."""
+        return self.size() >= offset
+
+    def lag(self) -> int:
+        """Bytes that are there and not delivered."""
+        return max(0, self.size() - self.offset)
+
     def links(self) -> int:
         return os.fstat(self._fd).st_nlink
 
@@ -148,9 +160,9 @@ class LogFile:
         Raises TruncatedError if the file is another one now; nothing of it has been delivered then.
         """
         asked = min(limit, _AT_ONCE)
-        block = os.pread(self._fd, asked, self._scanned)
+        block = self._block(asked)
         # In this order: if the head still stands after the block was read, the block is of the same file.
-        if self.head and os.pread(self._fd, len(self.head), 0) != self.head:
+        if not self._is_same():
             raise TruncatedError
         if not block:
             return self._at_end()
@@ -194,6 +206,12 @@ class LogFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _block(self, size: int) -> bytes:
+        return os.pread(self._fd, size, self._scanned)
+
+    def _is_same(self) -> bool:
+        return not self.head or os.pread(self._fd, len(self.head), 0) == self.head
 
     def _at_end(self) -> Lines:
         status = os.fstat(self._fd)

@@ -29,7 +29,7 @@ class Source(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Whole lines of one file: `data` ends with a newline, or is empty where all that was read had to be left out.
+    """Whole lines of one file: `data` ends with a newline, or is empty if what was read completes none.
 
     `discarded` counts the lines over 1 MiB, runs of NUL padding and torn ends of finished files that were left out.
     """
@@ -87,7 +87,7 @@ class Tail:
     def read(self, limit: int = 1 << 20) -> list[Chunk]:
         """The next whole lines of all sources from at most `limit` further bytes of them; [] when there is nothing.
 
-        A line longer than that is read on to its end, so what is returned can exceed `limit` by one line.
+        If none was completed by these, what is returned holds none: the rest comes with the next calls.
         """
         if not self._drained:
             self.drain_events()
@@ -95,17 +95,14 @@ class Tail:
         if self._stale or self._watches.polling or time.monotonic() - self._looked >= _LOOK_SECONDS:
             self._look()
         chunks: list[Chunk] = []
-        while not chunks:
-            room = max(1, limit)
-            for follower in self._in_turn():
-                while follower.busy and room > 0:
-                    lines = follower.read(room)
-                    follower.busy = lines.more
-                    room -= lines.taken
-                    if lines.data or lines.discarded:
-                        chunks.append(Chunk(follower.format, follower.path, lines.data, lines.discarded))
-            if room > 0:
-                break
+        room = max(1, limit)
+        for follower in self._in_turn():
+            while follower.busy and room > 0:
+                lines = follower.read(room)
+                follower.busy = lines.more
+                room -= lines.taken
+                if lines.data or lines.discarded or room <= 0:
+                    chunks.append(Chunk(follower.format, follower.path, lines.data, lines.discarded))
         return chunks
 
     def positions(self) -> dict[str, Any]:
