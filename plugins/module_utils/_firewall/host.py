@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from pathlib import Path
 
-from .address import Network, parse_host, parse_network
+from .address import Network, NetworkSet, parse_host, parse_network
 from .errors import AddressError
 from .netlink import ROUTE, Netlink, attributes
 
@@ -18,8 +19,9 @@ SSH_PEER_SECONDS = 86400
 
 _GET_ADDRESS, _GET_ROUTE = 22, 26
 _ADDRESS_BODY, _ROUTE_BODY = 8, 12  # struct ifaddrmsg, struct rtmsg
+_ADDRESS = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index of the link
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_GATEWAY, _RTA_MULTIPATH, _RTA_VIA = 5, 9, 18
+_RTA_LINK, _RTA_GATEWAY, _RTA_MULTIPATH, _RTA_VIA = 4, 5, 9, 18
 _NEXT_HOP = struct.Struct("=HBBI")  # struct rtnexthop
 RESOLVER_FILES = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 SPECIAL = {
@@ -55,6 +57,24 @@ def protected() -> dict[Network, str]:
     return found
 
 
+def links() -> list[Network]:
+    """The networks that the host's links are in, but for the links that a default route leads over."""
+    route = Netlink(ROUTE)
+    try:
+        outside = {link for _hop, link in _default_hops(route)}
+        found = []
+        for message in route.dump(_GET_ADDRESS, bytes(_ADDRESS_BODY)):
+            _family, prefix, _flags, _scope, link = _ADDRESS.unpack_from(message)
+            fields = attributes(message, _ADDRESS_BODY)
+            packed = fields.get(_IFA_ADDRESS) or fields.get(_IFA_LOCAL)  # over a point-to-point link the peer's
+            if packed and prefix and link not in outside:
+                found.append(Network(packed, len(packed) * 8).widened(prefix))
+    finally:
+        route.close()
+    special = NetworkSet(SPECIAL)
+    return sorted({network for network in found if special.covering(network) is None})
+
+
 def ssh_peer() -> Network | None:
     """The address that the SSH connection we run in comes from.
 
@@ -88,16 +108,22 @@ def _own_addresses(route: Netlink) -> list[Network]:
 
 
 def _gateways(route: Netlink) -> list[Network]:
+    return [gateway for hop, _link in _default_hops(route) for gateway in _hop(hop)]
+
+
+def _default_hops(route: Netlink) -> list[tuple[dict[int, bytes], int]]:
+    """The hops of all default routes: attributes, and the index of the link that they are on (0: not said)."""
     found = []
     for message in route.dump(_GET_ROUTE, bytes(_ROUTE_BODY)):
         if message[1] != 0:  # the length of the destination: 0 is the default route
             continue
         fields = attributes(message, _ROUTE_BODY)
-        found += _hop(fields)
+        found.append((fields, int.from_bytes(fields.get(_RTA_LINK, b""), sys.byteorder)))
         hops = fields.get(_RTA_MULTIPATH, b"")
         while len(hops) >= _NEXT_HOP.size:
-            size = max(_NEXT_HOP.unpack_from(hops)[0], _NEXT_HOP.size)
-            found += _hop(attributes(hops, _NEXT_HOP.size, size))
+            length, _flags, _hops, link = _NEXT_HOP.unpack_from(hops)
+            size = max(length, _NEXT_HOP.size)
+            found.append((attributes(hops, _NEXT_HOP.size, size), link))
             hops = hops[(size + 3) & ~3 :]
     return found
 

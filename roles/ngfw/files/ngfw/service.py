@@ -164,7 +164,7 @@ class Service:
         self._history.open()
         for warning in self._enforcement.prepare(saved.chain_of(self._state.directory / SETS)):
             self._journal.say(warning, level="WARNING")
-        self._pipeline.own = self._enforcement.own()
+        self._pipeline.host_networks = self._enforcement.inside()
         if self._transaction.resume():
             self._journal.say("finished the batch that the last run had begun")
         self._journal.mend()
@@ -332,7 +332,7 @@ class Service:
             self._enforcement.repair()
         except FirewallError as error:
             self._error(f"the host's new addresses could not be protected: {error}")
-        self._pipeline.own = self._enforcement.own()
+        self._pipeline.host_networks = self._enforcement.inside()
         self._journal.say("the host's addresses, gateways or resolvers changed; what is protected follows them")
 
     def _sensor_changed(self, state: str, text: str) -> None:
@@ -382,7 +382,7 @@ class Service:
             self._error(f"the whitelist of the configuration could not be put into the kernel: {error}")
         self._reputation.adopt(config.intel, rules)
         self._pipeline = self._new_pipeline()
-        self._pipeline.own = self._enforcement.own()
+        self._pipeline.host_networks = self._enforcement.inside()
         self._reader.adopt(config)
         self._pipeline.recall(self._reader.before())
         self._journal.say(f"reloaded: {len(rules)} rules")

@@ -8,7 +8,7 @@ import pytest
 from ngfw.decisions import history as module
 from ngfw.decisions.history import FILE, History, offences
 from ngfw.firewall.address import parse_network
-from ngfw.firewall.entry import Action, Block, Direction
+from ngfw.firewall.entry import Action, Block, Direction, Entry, Origin
 
 NOW = 1_756_812_285.0
 BLOCK = Block(parse_network("203.0.113.7"))
@@ -18,6 +18,10 @@ OTHERS = [
     BLOCK._replace(action=Action.LOG),
     BLOCK._replace(direction=Direction.DESTINATION),
 ]
+
+
+def standing(created_at: float, duration: int = 1800) -> Entry:
+    return Entry(BLOCK._replace(duration=duration), Origin.WATCHER, created_at, created_at + duration)
 
 
 def opened(directory: Path, said: list[str] | None = None) -> History:
@@ -47,11 +51,21 @@ def test_a_block_that_was_lifted_was_no_offence(tmp_path: Path) -> None:
     history = opened(tmp_path)
     for moment in (NOW, NOW + 100):
         history.add([BLOCK, *OTHERS], moment, 0)
-    history.forgive([BLOCK])
+    history.forgive([standing(NOW + 100)])
     assert history.earlier(BLOCK, 0) == 1
     assert history.earlier(BLOCK, NOW) == 0, "the newest one went"
     assert [history.earlier(other, 0) for other in OTHERS] == [2, 2, 2, 2]
-    history.forgive([BLOCK, BLOCK])
+    history.forgive([standing(NOW), standing(NOW)])
+    assert history.earlier(BLOCK, 0) == 0
+
+
+@pytest.mark.feature("S2", "D5")
+def test_a_lifted_block_that_was_no_offence_forgives_none(tmp_path: Path) -> None:
+    history = opened(tmp_path)
+    history.add([BLOCK], NOW, 0)
+    history.forgive([standing(NOW + 7200, 600)])  # without proof, long after the offence's own block had ended
+    assert history.earlier(BLOCK, 0) == 1
+    history.forgive([standing(NOW + 1700, 7200)])  # that block, made longer while it stood
     assert history.earlier(BLOCK, 0) == 0
 
 
@@ -105,7 +119,7 @@ def test_a_place_that_cannot_be_written_is_said_once(tmp_path: Path) -> None:
     history = opened(tmp_path / "missing", said)
     for number in range(3):
         history.add([BLOCK], NOW + number, 0)
-    history.forgive([BLOCK])
+    history.forgive([standing(NOW)])
     assert history.earlier(BLOCK, 0) == 0
     assert len(said) == 1
     assert "repeat offenders are not known after a restart" in said[0]

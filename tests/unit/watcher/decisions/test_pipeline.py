@@ -299,7 +299,7 @@ def test_other_types_count_to_a_threshold_and_leave_no_alert_line() -> None:
 @pytest.mark.feature("A7")
 def test_the_hosts_own_addresses_are_inside(setup: Setup) -> None:
     assert outcomes(setup.feed(alert("198.51.100.1"))) == [("new", "block", "198.51.100.1")]
-    setup.pipeline.own = [parse_network("198.51.100.2")]
+    setup.pipeline.host_networks = [parse_network("198.51.100.2")]
     batch = setup.feed(alert("198.51.100.2") + alert("10.0.0.1"))
     assert [decision.what.reason for decision in batch.decisions] == ["outbound: INTERNAL/PRIVATE (skipped)"] * 2
 

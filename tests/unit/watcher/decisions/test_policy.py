@@ -8,9 +8,9 @@ from ngfw.decisions.cases import Hung
 from ngfw.decisions.decision import MAX_MESSAGE, Decision, Lift, Outcome
 from ngfw.decisions.policy import Terms, decide, reconsider
 from ngfw.effects.recorder import Recorder
-from ngfw.events.offender import Resolution
-from ngfw.firewall.address import Network, parse_host, parse_network
-from ngfw.firewall.entry import Action, Block, Direction
+from ngfw.events.offender import Resolution, proof
+from ngfw.firewall.address import Network, NetworkSet, parse_host, parse_network
+from ngfw.firewall.entry import Action, Block, Direction, Entry
 from ngfw.intel.verdict import State, Verdict, rated
 from ngfw.rules.engine import Hit
 from ngfw.rules.expression import compile_expression
@@ -62,13 +62,24 @@ def record(**changes: Any) -> dict[str, Any]:
 class Known:
     """What a decision may ask: a recorder's state, and what the test says of the past and of providers."""
 
-    def __init__(self, enforcer: Recorder, verdicts: tuple[Verdict, ...], earlier: int, high_alert: bool) -> None:
+    def __init__(
+        self,
+        enforcer: Recorder,
+        verdicts: tuple[Verdict, ...],
+        earlier: int,
+        high_alert: bool,
+        offended: bool = True,
+    ) -> None:
         self.standing, self.guard, self.guards_near = enforcer.standing, enforcer.guard, enforcer.guards_near
         self._verdicts, self._earlier, self._high_alert = verdicts, earlier, high_alert
+        self._offended = offended
         self.asked: list[tuple[Network, Hung]] = []
 
     def earlier(self, block: Block, now: float) -> int:
         return self._earlier
+
+    def is_offence(self, entry: Entry) -> bool:
+        return self._offended
 
     def is_repeated(self, block: Block) -> bool:
         return False
@@ -94,18 +105,26 @@ def judge(
     verdicts: tuple[Verdict, ...] = (),
     earlier: int = 0,
     high_alert: bool = False,
+    offended: bool = True,
 ) -> Decision:
     hit = Hit(of or rule(), event or record(), NOW - age, 1)
-    known = Known(enforcer or Recorder(), verdicts, earlier, high_alert)
-    return decide(hit, action, resolution, known, terms, now=NOW, stamped=stamped)
+    known = Known(enforcer or Recorder(), verdicts, earlier, high_alert, offended)
+    shown = proof(hit.record, resolution, NetworkSet())
+    return decide(hit, action, resolution, shown, known, terms, now=NOW, stamped=stamped)
 
 
 def judge_again(
-    verdicts: tuple[Verdict, ...], *, of: Rule, enforcer: Recorder, terms: Terms = TERMS, earlier: int = 0
+    verdicts: tuple[Verdict, ...],
+    *,
+    of: Rule,
+    enforcer: Recorder,
+    terms: Terms = TERMS,
+    earlier: int = 0,
+    proven: bool = True,
 ) -> Decision | Lift | None:
     """Decide again when this answer has come, a minute after the hit."""
     address = parse_host("203.0.113.7")
-    hung = Hung(Hit(of, record(), NOW, 1), DROP, address, True)
+    hung = Hung(Hit(of, record(), NOW, 1), DROP, address, proven)
     return reconsider(hung, address, verdicts, Known(enforcer, (), earlier, False), terms, now=NOW + 30)
 
 
@@ -387,7 +406,8 @@ def test_a_provisional_block_is_never_longer_than_the_rule_wants() -> None:
 def test_nobody_is_asked_about_what_is_refused_anyway(changes: dict[str, Any], reason: str) -> None:
     known = Known(Recorder(), (BAD,), 0, False)
     hit = Hit(rule(intel="require"), record(**changes), NOW - (1900 if "stale" in reason else 0), 1)
-    assert decide(hit, DROP, OFFENDER, known, TERMS, now=NOW).what.reason == reason
+    shown = proof(hit.record, OFFENDER, NetworkSet())
+    assert decide(hit, DROP, OFFENDER, shown, known, TERMS, now=NOW).what.reason == reason
     assert known.asked == []
 
 

@@ -19,8 +19,10 @@ hooks: [INPUT, FORWARD, OUTPUT]
 rules_directory: /etc/ngfw/rules.d
 state_directory: /var/lib/ngfw
 log_directory: /var/log/ngfw
-home_net: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, "fc00::/7"]
+home_net: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, "fc00::/7"]
+home_links: true
 trusted_proxies: []
+trusted_tunnels: []
 whitelist: []
 sources:
   - {path: /var/log/suricata/eve.json, format: eve}

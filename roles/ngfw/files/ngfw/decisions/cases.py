@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is kept of a hit until a provider has answered, over a restart too: enough to decide it again.
 
-Format: JSON of {rule, action (its place among the rule's), network, time, established, record}; of the record only what
+Format: JSON of {rule, action (its place among the rule's), network, time, proven, record}; of the record only what
 the journals show.
 """
 
@@ -25,17 +25,17 @@ _ALERT_FIELDS = ("signature_id", "signature")
 
 
 class Hung(NamedTuple):
-    """A hit whose decision hangs on an answer. `established`: its flow had packets both ways."""
+    """A hit whose decision hangs on an answer. `proven`: its record shows that the address spoke with us."""
 
     hit: Hit
     action: RuleAction
     network: Network
-    established: bool
+    proven: bool
 
 
 def encode(hung: Hung) -> Case:
-    """The case that goes with a lookup; one for each action of a rule."""
-    hit, action, network, established = hung
+    """The case that goes with a lookup; one for each action of a rule, and apart what is proven and what is not."""
+    hit, action, network, proven = hung
     place = hit.rule.actions.index(action)
     record = _shown(hit.record, _FIELDS)
     alert = hit.record.get("alert")
@@ -46,10 +46,10 @@ def encode(hung: Hung) -> Case:
         "action": place,
         "network": str(network),
         "time": hit.time,
-        "established": established,
+        "proven": proven,
         "record": record,
     }
-    return Case(f"{hit.rule.name}\n{place}", json.dumps(fields, separators=(",", ":")))
+    return Case(f"{hit.rule.name}\n{place}\n{int(proven)}", json.dumps(fields, separators=(",", ":")))
 
 
 def decode(text: str, rules: RuleSet) -> Hung | None:
@@ -61,7 +61,7 @@ def decode(text: str, rules: RuleSet) -> Hung | None:
             return None
         hit = Hit(rule, dict(fields["record"]), float(fields["time"]), 0)
         action = rule.actions[int(fields["action"])]
-        return Hung(hit, action, parse_network(fields["network"]), bool(fields["established"]))
+        return Hung(hit, action, parse_network(fields["network"]), bool(fields.get("proven")))
     except (ValueError, KeyError, TypeError, IndexError, AddressError):
         return None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..database import Database, Report, opened_read_only
 from ..firewall.address import Network, to_key
-from ..firewall.entry import Action, Block, Direction
+from ..firewall.entry import Action, Block, Direction, Entry
 
 FILE = "history.sqlite"
 VERSION = 1
@@ -26,10 +26,11 @@ CREATE INDEX by_time ON offences (at);
 _COUNT = "SELECT count(*) FROM offences WHERE network = ? AND kind = ? AND at > ?"
 _FORGIVE = """
 DELETE FROM offences WHERE network = ?1 AND kind = ?2
-    AND at = (SELECT max(at) FROM offences WHERE network = ?1 AND kind = ?2)
+    AND at = (SELECT max(at) FROM offences WHERE network = ?1 AND kind = ?2 AND at > ?3)
 """
 _KEEP_NEWEST = "DELETE FROM offences WHERE at < (SELECT at FROM offences ORDER BY at DESC LIMIT 1 OFFSET ?)"
 _PRUNE_AFTER = 10_000
+_APART = 60.0
 _MANY = 50_000
 """So many networks are known without a question to the database: some 5 MB."""
 
@@ -75,13 +76,22 @@ class History:
             self._database.write(_KEEP_NEWEST, [(MAX_OFFENCES,)])
         self._database.commit()
 
-    def forgive(self, blocks: Iterable[Block]) -> None:
-        """The newest block of each of these kinds was lifted, so it was none."""
-        self._database.write(_FORGIVE, [_key(block) for block in blocks])
+    def forgive(self, entries: Iterable[Entry]) -> None:
+        """These were lifted, so they were no offences; an entry that was none leaves the earlier ones as they are."""
+        self._database.write(_FORGIVE, [(*_key(entry.block), earliest_beginning(entry)) for entry in entries])
         self._database.commit()
 
     def close(self) -> None:
         self._database.close()
+
+
+def earliest_beginning(entry: Entry) -> float:
+    """Before this moment (epoch seconds) an entry's offence was not made.
+
+    What extended it was longer than what it extended, and came before that had ended. What is stamped and what is made
+    may lie a little apart.
+    """
+    return entry.created_at - entry.block.duration - _APART
 
 
 def offences(path: Path, networks: Iterable[Network]) -> list[float]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Optional
 
 from ..events import eve, fastlog
 from ..events.event import Event, LineError, each, groups
-from ..events.offender import Resolution, is_established, resolve
+from ..events.offender import Proof, Resolution, proof, resolve
 from ..events.tail import Chunk
 from ..firewall.address import Network, NetworkSet, parse_host
 from ..firewall.errors import AddressError, FirewallError
@@ -77,14 +77,14 @@ class Pipeline:
         rules: RuleSet,
         look: Callable[[], Sight],
         *,
-        own: Iterable[Network] = (),
+        host_networks: Iterable[Network] = (),
         ask: Ask | None = None,
         history: History | None = None,
         metrics: Metrics | None = None,
         report: Callable[[str], None] | None = None,
         patience: Patience | None = None,
     ) -> None:
-        """`look` says what is in force, for one batch after the other; `own` are the host's addresses beside
+        """`look` says what is in force, for one batch after the other; `host_networks` are inside beside
         `home_net`; `report` is told the first bad line of each kind; `patience` is what all regexes may take.
 
         Without `ask` there are no providers, without `history` no offender was blocked before.
@@ -99,30 +99,31 @@ class Pipeline:
         self._sieve = eve.Sieve(glances)
         self._sieve_of_counted = eve.Sieve({kind: look for kind, look in glances.items() if kind in self._counted})
         self._surges = Surges(config.high_alert, config.circuit_breaker)
-        self._view = View(look, ask, history, config.escalation.memory, self._surges.high_alert)
+        self._proxies = NetworkSet(config.trusted_proxies)
+        self._view = View(look, ask, history, config.escalation.memory, self._surges.high_alert, self._proxies)
         self._wide: dict[str, str] = {}
         self._met: dict[_Key, tuple[Network, str]] = {}  # what is blocked, and why
         self._counted_again: dict[_Key, Decision] = {}
         self._terms = _terms(config)
         self._home_net = config.home_net
-        self._proxies = NetworkSet(config.trusted_proxies)
+        self._tunnels = NetworkSet(config.trusted_tunnels)
         self._report = report or _ignore
         self._reported: set[str] = set()
         self._repeats = _Repeats()
         self._time = 0.0
         self._newest: Chunk | None = None  # looked into when somebody asks
         self._last_event: float | None = None
-        self.own = own
+        self.host_networks = host_networks
 
     @property
-    def own(self) -> Iterable[Network]:
-        """The host's own addresses: what they start is outbound."""
-        return self._own
+    def host_networks(self) -> Iterable[Network]:
+        """The host's own addresses, and the networks on its links: what they start is outbound."""
+        return self._host_networks
 
-    @own.setter
-    def own(self, networks: Iterable[Network]) -> None:
-        self._own = tuple(networks)
-        self._inside = NetworkSet((*self._home_net, *self._own))
+    @host_networks.setter
+    def host_networks(self, networks: Iterable[Network]) -> None:
+        self._host_networks = tuple(networks)
+        self._inside = NetworkSet((*self._home_net, *self._host_networks))
 
     def process(self, chunks: Iterable[Chunk], *, now: float | None, goes_on: bool = False) -> Batch:
         """Decide all lines of the chunks, at the time `now` (epoch seconds), or each at its event's own time.
@@ -157,15 +158,15 @@ class Pipeline:
         """Decide again what these answers were waited for, at the time `now` (epoch seconds)."""
         batch, lifts = Batch([], [], [], self._view.begin()), []
         for answer in answers:
-            for hung in [decode(text, self._rules) for text in answer.cases.values()]:
-                if hung is None:
-                    continue
+            hung_on = [hung for hung in (decode(text, self._rules) for text in answer.cases.values()) if hung]
+            # What is proven first: behind a block that is not, it would not count.
+            for hung in sorted(hung_on, key=lambda hung: not hung.proven):
                 decision = reconsider(hung, answer.address, answer.verdicts, self._view, self._terms, now=now)
                 if isinstance(decision, Lift):
                     lifts.append(decision)
                 elif decision is not None:
                     if decision.outcome is Outcome.NEW:
-                        decision = self._limited(decision, hung.hit, hung.action, hung.established, now)
+                        decision = self._limited(decision, hung.hit, hung.action, hung.proven, now)
                     self._file(decision, batch, now)
         return batch, lifts
 
@@ -270,6 +271,7 @@ class Pipeline:
         event, time, stamped, resolution, hits = match
         moment = time if now is None else now
         first: Decision | None = None
+        shown: Proof | None = None
         for hit in hits:
             self.metrics.rule_hits[hit.rule.name] += 1
             for action in hit.rule.actions:
@@ -278,10 +280,13 @@ class Pipeline:
                 if met is not None:
                     decision = self._met_again(key, met, hit, action)
                 else:
-                    decision = decide(hit, action, resolution, self._view, self._terms, now=moment, stamped=stamped)
+                    if shown is None:
+                        shown = proof(event.record, resolution, self._tunnels)
+                    decision = decide(
+                        hit, action, resolution, shown, self._view, self._terms, now=moment, stamped=stamped
+                    )
                     if decision.outcome is Outcome.NEW:
-                        established = self._is_established(hit, resolution)
-                        decision = self._limited(decision, hit, action, established, moment)
+                        decision = self._limited(decision, hit, action, shown is Proof.HANDSHAKE, moment)
                     block = decision.block
                     if now is not None and block is not None and id(action) in self._only_counting:
                         self._met[key] = (block.network, decision.what.reason)
@@ -292,11 +297,6 @@ class Pipeline:
         if first is not None and event.type == "alert":
             batch.alerts.append(first)
 
-    def _is_established(self, hit: Hit, resolution: Resolution) -> bool:
-        """As is_established(), for a hit that is to block: what the spoof guard has let pass needs no second look."""
-        guarded = self._terms.spoof_guard and not hit.rule.spoofable
-        return "flow" in hit.record and (guarded or is_established(hit.record, resolution))
-
     def _met_again(self, key: _Key, met: tuple[Network, str], hit: Hit, action: RuleAction) -> Decision:
         """The action's further hits on an offender, in one moment, only count; hardly ever one tells anything new."""
         known = self._counted_again.get(key)
@@ -304,9 +304,9 @@ class Pipeline:
             known = self._counted_again[key] = counted(hit, action, *met, None)
         return known
 
-    def _limited(self, decision: Decision, hit: Hit, action: RuleAction, established: bool, now: float) -> Decision:
+    def _limited(self, decision: Decision, hit: Hit, action: RuleAction, proven: bool, now: float) -> Decision:
         """A new block, or its refusal by the circuit breaker."""
-        refusal = self._surges.refusal(established, now)
+        refusal = self._surges.refusal(proven, now)
         if refusal is None or decision.block is None:
             return decision
         return skipped(hit, action, decision.block.network, refusal)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
-from ..events.offender import Resolution, engine_event, is_established, may_be_forged
+from ..events.offender import Proof, Resolution, engine_event
 from ..firewall.address import FAMILIES, Network, parse_host
 from ..firewall.duration import is_longer
-from ..firewall.entry import Block, Entry
+from ..firewall.entry import Block, Entry, Origin
 from ..firewall.errors import AddressError
 from ..intel.verdict import PENDING_REASON, UNKNOWN_REASON, Standing, Step, Verdict, resolve, weigh
 from ..intel.verdict import Outcome as Judgement
@@ -66,7 +66,10 @@ class Knowledge(Protocol):
         """Whether the block's entry is the batch's own, or a hit on it was met before in the batch."""
 
     def earlier(self, block: Block, now: float) -> int:
-        """How often that network was blocked before in this way, as far as it is remembered."""
+        """How often that network was blocked before in this way on proof, as far as it is remembered."""
+
+    def is_offence(self, entry: Entry) -> bool:
+        """Whether an entry of the watcher's was begun on proof."""
 
     def verdicts(self, address: Network, hung: Hung) -> Iterable[Verdict]:
         """What providers say about a host; what hangs on a later answer comes back to reconsider()."""
@@ -88,10 +91,18 @@ class Terms(NamedTuple):
     longest: int = 604_800
 
 
+class _Length(NamedTuple):
+    """How long a block is to last (seconds, 0: permanent), and whether later ones are longer because of it."""
+
+    seconds: int
+    is_offence: bool
+
+
 def decide(
     hit: Hit,
     action: RuleAction,
     resolution: Resolution,
+    proof: Proof,
     known: Knowledge,
     terms: Terms,
     *,
@@ -100,6 +111,7 @@ def decide(
 ) -> Decision:
     """Decide one action of the rule that was hit, at the time `now` (epoch seconds).
 
+    Without a HANDSHAKE as `proof` a block lasts as long as its rule says, and no later one is longer for it.
     `stamped` says whether the event's time can be trusted to the zone: fast.log's cannot, so it is never stale.
     """
     rule, record = hit.rule, hit.record
@@ -110,24 +122,26 @@ def decide(
     network = widened(address, known, terms) if action.target == "offender" else address
     block = _block(hit, action, network)
     standing = _in_force(known.standing(block), now)
-    if standing is not None and rule.intel == "skip" and is_provisional(standing.block):
+    proven = proof is Proof.HANDSHAKE
+    if standing is not None and proven and rule.intel == "skip" and is_provisional(standing.block):
         block = _outlasting(block, standing.block)
     moment = now if stamped else None
-    if standing is not None and not is_longer(block.duration, standing.block.duration):
+    length = _length(block, standing, known, terms, now, proven=proven)
+    if standing is not None and not is_longer(length.seconds, standing.block.duration):
         reason = block.reason if rule.intel == "skip" else standing.block.reason
-        if known.is_repeated(block) or _untrustworthy(hit, action, resolution, terms, moment):
+        if known.is_repeated(block) or _untrustworthy(hit, action, proof, terms, moment):
             # It counts, but is no reason to block again if somebody has lifted the entry meanwhile.
             return counted(hit, action, network, reason, None)
-        return counted(hit, action, network, reason, _again(rule, block, standing))
-    untrusted = _untrustworthy(hit, action, resolution, terms, moment)
+        return counted(hit, action, network, reason, _again(rule, block, standing, proven=proven))
+    untrusted = _untrustworthy(hit, action, proof, terms, moment)
     if untrusted is not None:
         return skipped(hit, action, address, untrusted)
     if rule.intel == "skip":
-        return _blocked(hit, action, block, standing, known, terms, now)
-    verdicts = known.verdicts(address, Hung(hit, action, network, is_established(record, resolution)))
+        return _blocked(hit, action, block, standing, length)
+    verdicts = known.verdicts(address, Hung(hit, action, network, proven))
     judgement = _judged(rule, verdicts, _left_by(rule, standing, Standing.NONE), known, terms, now)
     if judgement.step in (Step.BLOCK, Step.EXTEND):
-        return _blocked(hit, action, block, standing, known, terms, now, judgement)
+        return _blocked(hit, action, block, standing, length, judgement)
     if standing is not None:
         return counted(hit, action, network, judgement.reason, None)
     if judgement.step is Step.PROVISIONAL:
@@ -141,7 +155,7 @@ def reconsider(
     hung: Hung, address: Network, verdicts: Iterable[Verdict], known: Knowledge, terms: Terms, *, now: float
 ) -> Decision | Lift | None:
     """Decide again what decide() left to an answer; None if what is in force stays as it is."""
-    hit, action, network, _established = hung
+    hit, action, network, proven = hung
     rule = hit.rule
     guarded = _guarded(address, known)
     if guarded is not None:
@@ -150,9 +164,10 @@ def reconsider(
     standing = _in_force(known.standing(block), now)
     judgement = _judged(rule, verdicts, _left_by(rule, standing, Standing.WAITING), known, terms, now)
     if judgement.step in (Step.BLOCK, Step.EXTEND):
-        if standing is not None and not is_longer(block.duration, standing.block.duration):
+        length = _length(block, standing, known, terms, now, proven=proven)
+        if standing is not None and not is_longer(length.seconds, standing.block.duration):
             return None
-        return _blocked(hit, action, block, standing, known, terms, now, judgement)
+        return _blocked(hit, action, block, standing, length, judgement)
     if judgement.step is Step.LIFT and standing is not None:
         return Lift(standing.block, judgement.reason)
     if judgement.step is Step.ALLOW:
@@ -200,14 +215,17 @@ def _in_force(entry: Entry | None, now: float) -> Entry | None:
     return entry if entry.expires_at is None or now < entry.expires_at else None
 
 
-def _again(rule: Rule, block: Block, standing: Entry) -> Block | None:
+def _again(rule: Rule, block: Block, standing: Entry, *, proven: bool) -> Block | None:
     """What to put back if somebody has lifted the entry unseen. Where reputation counts, it was asked before.
 
-    An entry with another rate or prefix stays as it is: it lasts at least as long as this block would.
+    An entry with another rate or prefix stays as it is: it lasts at least as long as this block would, and only what
+    is proven brings its whole length back.
     """
     if rule.intel == "skip" and block.parameters == standing.block.parameters:
         return block
-    return None if is_provisional(standing.block) else standing.block
+    if is_provisional(standing.block):
+        return None
+    return standing.block if proven else standing.block._replace(duration=block.duration)
 
 
 def _left_by(rule: Rule, standing: Entry | None, nothing: Standing) -> Standing:
@@ -239,20 +257,37 @@ def _blocked(
     action: RuleAction,
     block: Block,
     standing: Entry | None,
-    known: Knowledge,
-    terms: Terms,
-    now: float,
+    length: _Length,
     judgement: Judgement | None = None,
 ) -> Decision:
-    """A block of full length. One that begins, or follows a provisional one, is longer for each earlier offence."""
     reason = block.reason if judgement is None else judgement.reason
-    begins = standing is None or is_provisional(standing.block)
-    earlier = known.earlier(block, now) if begins else 0
-    duration = _escalated(block.duration, earlier, terms) if earlier else block.duration
     outcome = Outcome.NEW if standing is None else Outcome.EXTENDED
-    if (duration, reason) != (block.duration, block.reason):
-        block = block._replace(duration=duration, reason=reason)
-    return decided(hit, action, block.network, reason, block, outcome, judgement, offence=begins)
+    if (length.seconds, reason) != (block.duration, block.reason):
+        block = block._replace(duration=length.seconds, reason=reason)
+    return decided(hit, action, block.network, reason, block, outcome, judgement, offence=length.is_offence)
+
+
+def _length(
+    block: Block, standing: Entry | None, known: Knowledge, terms: Terms, now: float, *, proven: bool
+) -> _Length:
+    """A proven block that begins an offence is longer for each earlier one; any other is as long as its rule says.
+
+    It begins one where nothing stands but what is provisional or was itself not proven: whoever forges a packet must
+    not be able to use up what comes after.
+    """
+    if not proven:
+        return _Length(block.duration, False)
+    if standing is not None and _counts_already(standing, known):
+        return _Length(block.duration, False)
+    earlier = known.earlier(block, now)
+    return _Length(_escalated(block.duration, earlier, terms) if earlier else block.duration, True)
+
+
+def _counts_already(standing: Entry, known: Knowledge) -> bool:
+    """Whether what stands is an offence, or not the watcher's to count."""
+    if is_provisional(standing.block):
+        return False
+    return standing.origin is not Origin.WATCHER or known.is_offence(standing)
 
 
 def _escalated(duration: int, earlier: int, terms: Terms) -> int:
@@ -293,12 +328,12 @@ def _guarded(address: Network, known: Knowledge) -> str | None:
     return f"{word}: {guard.network} ({guard.comment})" if guard.comment else f"{word}: {guard.network}"
 
 
-def _untrustworthy(hit: Hit, action: RuleAction, resolution: Resolution, terms: Terms, now: float | None) -> str | None:
+def _untrustworthy(hit: Hit, action: RuleAction, proof: Proof, terms: Terms, now: float | None) -> str | None:
     rule = hit.rule
     if now is not None and action.duration and now - hit.time > action.duration:
         return f"stale: {now - hit.time:.0f} s old"
     if engine_event(hit.record) and signature(hit.record)[0] not in rule.expression.literals:
         return "spoofable: ENGINE EVENT (the rule does not name its sid)"
-    if terms.spoof_guard and not rule.spoofable and may_be_forged(hit.record, resolution):
+    if terms.spoof_guard and not rule.spoofable and proof is Proof.NONE:
         return "spoofable"
     return None

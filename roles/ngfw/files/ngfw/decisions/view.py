@@ -4,19 +4,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-from ..firewall.address import Network
+from ..firewall.address import Network, NetworkSet
 from ..firewall.entry import Action, Block, Direction, Entry, Origin
 from ..intel.mailbox import Case
 from ..intel.verdict import OPEN_STATES, Verdict
 from .cases import Hung, encode
-from .history import History
+from .history import History, earliest_beginning
 from .policy import Guard, Sight
 
 Ask = Callable[[Network, Case], Iterable[Verdict]]
 """What providers say about an address; the case comes back with the answer of one that has to be waited for."""
 
 _Key = tuple[Network, Action, Direction]
+
+
+class _Proxy(NamedTuple):
+    """A trusted proxy: whoever blocks it cuts off all its clients."""
+
+    network: Network
+    kind: str = "whitelisted"
+    comment: str = "trusted proxy"
 
 
 class View:
@@ -29,14 +38,16 @@ class View:
         history: History | None,
         memory: float,
         high_alert: Callable[[float], bool],
+        trusted_proxies: NetworkSet,
     ) -> None:
         """`look` says what is in force; it is asked at a batch's first question about that."""
+        self._proxies = trusted_proxies
         self._look = look
         self._sight: Sight | None = None
         self._ask, self._history, self._memory = ask, history, memory
         self.high_alert = high_alert
         self._fresh: dict[_Key, tuple[Block, Origin, float, float | None]] = {}  # an Entry's fields
-        self._offences: list[tuple[_Key, float]] = []
+        self._offences: dict[_Key, list[float]] = {}
         self._repeated: set[_Key] = set()
         self._lookups: list[tuple[Network, Case]] = []
 
@@ -54,20 +65,28 @@ class View:
         return (self._sight or self._seen()).standing(block) if fresh is None else Entry(*fresh)
 
     def guard(self, network: Network) -> Guard | None:
-        return (self._sight or self._seen()).guard(network)
+        found = (self._sight or self._seen()).guard(network)
+        if found is None:
+            proxy = self._proxies.covering(network)
+            return None if proxy is None else _Proxy(proxy)
+        return found
 
     def guards_near(self, network: Network) -> bool:
-        return (self._sight or self._seen()).guards_near(network)
+        return (self._sight or self._seen()).guards_near(network) or self._proxies.overlaps(network)
 
     def earlier(self, block: Block, now: float) -> int:
         if self._history is None:
             return 0
         since = now - self._memory
         found = self._history.earlier(block, since)
-        key = block[:3]
-        if key in self._fresh:  # and has ended: a recorded hour may be one batch
-            found += sum(at > since for made, at in self._offences if made == key)
-        return found
+        # One of this batch may have ended: a recorded hour may be one batch.
+        return found + sum(at > since for at in self._offences.get(block[:3], ()))
+
+    def is_offence(self, entry: Entry) -> bool:
+        since = earliest_beginning(entry)
+        if any(at > since for at in self._offences.get(entry.block[:3], ())):
+            return True
+        return self._history is not None and self._history.earlier(entry.block, since) > 0
 
     def verdicts(self, address: Network, hung: Hung) -> Iterable[Verdict]:
         if self._ask is None:
@@ -84,7 +103,7 @@ class View:
         key = block[:3]
         self._fresh[key] = (block, Origin.WATCHER, now, end)
         if offence:
-            self._offences.append((key, now))
+            self._offences.setdefault(key, []).append(now)
 
     def is_repeated(self, block: Block) -> bool:
         key = block[:3]

@@ -29,9 +29,10 @@ from .recorder import Recorder
 Alarm = Union[CommitWatch, OutlineWatch]
 
 
-def own_addresses() -> list[Network]:
-    """The addresses of this host's interfaces."""
-    return [network for network, why in host.protected().items() if why == "own address"]
+def _inside(config: Config) -> list[Network]:
+    """What is inside beside `home_net`: the host's own addresses and, unless it is switched off, its links."""
+    own = [network for network, why in host.protected().items() if why == "own address"]
+    return [*own, *host.links()] if config.home_links else own
 
 
 class Enforcement:
@@ -103,8 +104,8 @@ class Enforcement:
         """The families that can be blocked here."""
         return tuple(each for each in self._config.families if each == "ipv4" or host.has_ipv6())
 
-    def own(self) -> list[Network]:
-        return own_addresses()
+    def inside(self) -> list[Network]:
+        return _inside(self._config)
 
     def entries(self) -> list[Entry]:
         """All blocks in force."""
@@ -289,8 +290,8 @@ class Rehearsal(Recorder):
     def families(self) -> tuple[str, ...]:
         return self._config.families
 
-    def own(self) -> list[Network]:
-        return own_addresses()
+    def inside(self) -> list[Network]:
+        return _inside(self._config)
 
     def entries(self) -> list[Entry]:
         return self.in_force(self._clock())

@@ -7,20 +7,29 @@ of a server. In doubt nobody is named, since a wrong block hurts more than a mis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from enum import IntEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..firewall.address import Network, NetworkSet, parse_host
 from ..firewall.errors import AddressError
 
+_ESTABLISHED = "ngfw.established"  # set by the role's signatures, see files/suricata/ngfw.rules
+_SYN = "ngfw.syn"
 _ENGINE_SIDS = range(2200000, 2300000)
 _FIRST_UNPRIVILEGED_PORT = 1024
 # Suricata writes records of these protocols with the addresses of the packet that completed the message, often the
 # other side's acknowledgement; their servers' ports are above 1023.
 _SERVER_PORTS = {"mqtt": 1883, "pgsql": 5432, "rdp": 3389, "rfb": 5900}
-_PACKETS_OF_A_CONVERSATION = 3
+_HIGH_SERVER_PORTS = frozenset(_SERVER_PORTS.values()).union(
+    (1433, 1521, 2049, 2375, 3306, 5060, 5061, 5984, 6379, 7001, 8000, 8080, 8443, 8883, 9200, 11211, 27017)
+)
 _NO_PROTOCOL = frozenset(("", "failed", "unknown"))
+_STATES = frozenset(
+    ("established", "fin_wait1", "fin_wait2", "closing", "time_wait", "close_wait", "last_ack", "closed")
+)
+_FIN_OR_PUSH = 0x01 | 0x08
 _UNSPECIFIED = frozenset((Network(bytes(4), 32), Network(bytes(16), 128)))
 
 
@@ -28,12 +37,20 @@ class Resolution(NamedTuple):
     """Who started it.
 
     `address` is None if that cannot be told. `outbound`: the address lies inside, so the event is outbound or
-    internal and blocks nobody. `proxied`: a trusted proxy named the address in `alert.xff`.
+    internal and blocks nobody. `proxied`: a trusted proxy named the address as its client's.
     """
 
     address: Network | None
     outbound: bool
     proxied: bool = False
+
+
+class Proof(IntEnum):
+    """What shows that the address really spoke with us."""
+
+    NONE = 0
+    TRUST = 1  # nothing, but the record tells too little to hold that against it
+    HANDSHAKE = 2
 
 
 _NOBODY = Resolution(None, False)
@@ -43,49 +60,39 @@ _NOTHING: dict[str, Any] = {}
 def resolve(record: Mapping[str, Any], inside: NetworkSet, trusted_proxies: NetworkSet) -> Resolution:
     """The offender: `alert.source`, else the flow's initiator; behind a trusted proxy the client that it names.
 
-    `inside` is the home net together with the host's own addresses. Never raises, whatever the record holds.
+    `inside` is the home net together with the host's own addresses and links. Never raises, whatever the record holds.
     """
-    alert = _object(record, "alert")
-    address = _initiator(record, alert)
-    proxied = False
-    if address is not None and "xff" in alert and trusted_proxies.covering(address) is not None:
-        address = _client(alert["xff"], trusted_proxies)
-        proxied = True
+    address = _initiator(record)
+    proxied = address is not None and trusted_proxies.covering(address) is not None
+    if proxied:
+        address = _client(record, trusted_proxies)
     if address is None or address in _UNSPECIFIED or _wrote_to_itself(record, address):
         return _NOBODY
     return Resolution(address, inside.covering(address) is not None, proxied)
 
 
-def may_be_forged(record: Mapping[str, Any], resolution: Resolution) -> bool:
-    """Whether there is no sign that the address really spoke with us.
+def proof(record: Mapping[str, Any], resolution: Resolution, trusted_tunnels: NetworkSet) -> Proof:
+    """Whether the address completed a handshake with us, so that nobody else can have forged what is recorded.
 
-    The sign is TCP and, where the record has a flow, packets both ways with either three to the server or a
-    recognised protocol: a forged SYN is answered too. A tunnel's inner source is whatever the outer one wrote, and an
-    `alert.xff` equal to the address means that Suricata overwrote it with a header's text (xff mode `overwrite`).
+    Numbers of packets prove nothing: a forged SYN is answered by ourselves, and each copy of it too. What the inside
+    of a tunnel says is whatever the outer source wrote, and a forwarded address equal to the offender's means that
+    Suricata overwrote it with a header's text (xff mode `overwrite`).
     """
-    if record.get("proto") != "TCP":
-        return True
-    if "tunnel" in record:
-        outer = _host(_object(record, "tunnel").get("src_ip"))
-        if outer is None or outer != _host(record.get("src_ip")):
-            return True
-    alert = _object(record, "alert")
-    if "xff" in alert and not resolution.proxied and resolution.address in _forwarded(alert["xff"]):
-        return True
+    if record.get("proto") != "TCP" or _in_a_strangers_tunnel(record, trusted_tunnels):
+        return Proof.NONE
+    if not resolution.proxied and any(resolution.address in _addresses(text) for text in _forwarded(record)):
+        return Proof.NONE
+    bits = _flowbits(record)
+    established = _ESTABLISHED in bits
+    if _SYN in bits and not established:
+        return Proof.NONE  # seen from the start: a protocol is recognised in forged data too, behind a forged FIN
     if "flow" not in record:
-        return False
+        return Proof.HANDSHAKE if established else Proof.TRUST
     flow = _object(record, "flow")
-    to_server, to_client = _count(flow.get("pkts_toserver")), _count(flow.get("pkts_toclient"))
-    if not to_server or not to_client:
-        return True
-    protocol = record.get("app_proto")
-    recognised = isinstance(protocol, str) and protocol not in _NO_PROTOCOL
-    return to_server < _PACKETS_OF_A_CONVERSATION and not recognised
-
-
-def is_established(record: Mapping[str, Any], resolution: Resolution) -> bool:
-    """Whether the record's flow itself shows that the address spoke with us; nothing is taken on trust."""
-    return "flow" in record and not may_be_forged(record, resolution)
+    if not _count(flow.get("pkts_toserver")) or not _count(flow.get("pkts_toclient")):
+        return Proof.NONE
+    shown = established or _is_recognised(record) or (record.get("event_type") == "flow" and _was_served(record))
+    return Proof.HANDSHAKE if shown else Proof.NONE
 
 
 def engine_event(record: Mapping[str, Any]) -> bool:
@@ -98,18 +105,72 @@ def engine_event(record: Mapping[str, Any]) -> bool:
     return isinstance(sid, int) and sid in _ENGINE_SIDS and alert.get("gid") == 1
 
 
-def _initiator(record: Mapping[str, Any], alert: Mapping[str, Any]) -> Network | None:
-    if "source" in alert:
-        named = _object(alert, "source")
-        if "ip" in named:
-            return _host(named["ip"])
+def _initiator(record: Mapping[str, Any]) -> Network | None:
+    named = _object(_object(record, "alert"), "source")
+    if "ip" in named:
+        return _host(named["ip"])
     flow = _object(record, "flow")
-    if "src_ip" in flow:
-        return _host(flow["src_ip"])
     direction = record.get("direction")
-    if direction == "to_client" or (direction != "to_server" and _is_answer(record)):
-        return _host(record.get("dest_ip"))
-    return _host(record.get("src_ip"))
+    source, destination = _host(record.get("src_ip")), _host(record.get("dest_ip"))
+    if "src_ip" in flow:
+        begun = _host(flow["src_ip"])
+    elif direction in ("to_server", "to_client"):
+        begun = source if direction == "to_server" else destination
+    else:
+        return destination if _is_answer(record) else source
+    return None if _was_picked_up_midway(record, answering=begun == destination != source) else begun
+
+
+def _was_picked_up_midway(record: Mapping[str, Any], *, answering: bool) -> bool:
+    """Whether the first packet that Suricata saw of a connection may have been the server's.
+
+    Then it takes the server for the one who began, and recognises no protocol. The flowbits tell that it saw the SYN.
+    `answering`: the record's source is the one who did not begin.
+    """
+    begun, other = record.get("src_port"), record.get("dest_port")
+    if answering:
+        begun, other = other, begun
+    if not _is_server_port(begun) or not isinstance(other, int) or _is_server_port(other):
+        return False
+    return not _is_recognised(record) and not _flowbits(record).intersection((_SYN, _ESTABLISHED))
+
+
+def _is_server_port(port: object) -> bool:
+    return isinstance(port, int) and (port < _FIRST_UNPRIVILEGED_PORT or port in _HIGH_SERVER_PORTS)
+
+
+def _is_recognised(record: Mapping[str, Any]) -> bool:
+    """Whether Suricata found a protocol that it knows in what was said."""
+    protocol = record.get("app_proto")
+    return isinstance(protocol, str) and protocol not in _NO_PROTOCOL
+
+
+def _was_served(record: Mapping[str, Any]) -> bool:
+    """Whether a flow record shows that our server took the connection for established: it sent data, or a FIN.
+
+    Where the record has no flags, its state has to do: a forged FIN, a RST, or our own answer to a segment out of the
+    window leads Suricata to "close_wait", "closed" and "established" (seen with 7.0.10 and 8.0.8).
+    """
+    tcp = _object(record, "tcp")
+    flags = tcp.get("tcp_flags_tc")
+    if flags is None:
+        return tcp.get("state") in _STATES
+    try:
+        return bool(int(flags, 16) & _FIN_OR_PUSH)
+    except (TypeError, ValueError):
+        return False
+
+
+def _in_a_strangers_tunnel(record: Mapping[str, Any], trusted: NetworkSet) -> bool:
+    if "tunnel" not in record:
+        return False
+    outer = _host(_object(record, "tunnel").get("src_ip"))
+    return outer is None or (outer != _host(record.get("src_ip")) and trusted.covering(outer) is None)
+
+
+def _flowbits(record: Mapping[str, Any]) -> frozenset[object]:
+    bits = _object(record, "metadata").get("flowbits")
+    return frozenset(bit for bit in bits if isinstance(bit, str)) if isinstance(bits, list) else frozenset()
 
 
 def _wrote_to_itself(record: Mapping[str, Any], address: Network) -> bool:
@@ -128,20 +189,28 @@ def _is_answer(record: Mapping[str, Any]) -> bool:
     return source < _FIRST_UNPRIVILEGED_PORT <= destination
 
 
-def _client(value: object, trusted_proxies: NetworkSet) -> Network | None:
+def _client(record: Mapping[str, Any], trusted_proxies: NetworkSet) -> Network | None:
     """The last address that is no trusted proxy; what stands left of something unreadable is not believed."""
-    for address in reversed(_forwarded(value)):
-        if address is None:
-            return None
-        if trusted_proxies.covering(address) is None:
-            return address
+    for text in _forwarded(record):
+        for address in reversed(_addresses(text)):
+            if address is None:
+                break
+            if trusted_proxies.covering(address) is None:
+                return address
     return None
 
 
-def _forwarded(value: object) -> list[Network | None]:
+def _forwarded(record: Mapping[str, Any]) -> Iterator[object]:
+    """What the record has of the header X-Forwarded-For: alerts in `alert.xff`, http records at the top, and whole."""
+    for holder in (_object(record, "alert"), record, _object(record, "http")):
+        if "xff" in holder:
+            yield holder["xff"]
+
+
+def _addresses(value: object) -> list[Network | None]:
     """The addresses of an X-Forwarded-For text, in its order; None where one cannot be read."""
     if isinstance(value, list):
-        return [address for item in value for address in _forwarded(item)]
+        return [address for item in value for address in _addresses(item)]
     if not isinstance(value, str):
         return [None]
     return [_host(_without_port(item.strip())) for item in value.split(",")]

@@ -42,9 +42,9 @@ class Endings:
         journal: Callable[[list[Told]], None],
         clock: Callable[[], float],
         dry_run: bool = False,
-        forgiven: Callable[[Iterable[Block]], None] = lambda blocks: None,
+        forgiven: Callable[[Iterable[Entry]], None] = lambda entries: None,
     ) -> None:
-        """`forgiven` is told of blocks that were lifted before their end: they count as no offence."""
+        """`forgiven` is told of entries that were lifted before their end: they count as no offence."""
         self._forgiven = forgiven
         self._kernel, self._metrics, self._journal = kernel, metrics, journal
         self._clock, self._dry_run = clock, dry_run
@@ -169,7 +169,7 @@ class Endings:
         if self._told is not None:
             self._told.update(entry.block[:3] for entry in (*expired, *lifted))
         if forgiven:
-            self._forgiven([entry.block for entry in lifted if not is_provisional(entry.block)])
+            self._forgiven([entry for entry in lifted if not is_provisional(entry.block)])
         ends = [self._unblocked(entry, reason) for entry in lifted]
         for entry in expired:
             self._metrics.blocks_expired += not self._dry_run

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's addresses, gateways and resolvers change while the watcher runs: what is protected follows them.
+"""The host's addresses, gateways and resolvers change while the watcher runs: what is protected follows them, and what
+counts as inside.
 
 Groups of rtnetlink: RTMGRP_IPV4_IFADDR and so on in the kernel's include/uapi/linux/rtnetlink.h.
 """
@@ -23,13 +24,13 @@ _TIMER = "surroundings"
 
 
 class Surroundings:
-    """Calls `changed` a moment after there were other addresses to protect."""
+    """Calls `changed` a moment after there were other addresses to protect, or other networks on the links."""
 
     def __init__(self, loop: Loop, changed: Callable[[], None]) -> None:
         self._loop, self._changed = loop, changed
         self._socket: socket.socket | None = None
         self._resolvers: FileWatch | None = None
-        self._protected: dict[Network, str] = {}
+        self._seen: tuple[dict[Network, str], list[Network]] | None = None
 
     def watch(self) -> None:
         """Begin. Raises OSError where the kernel does not let this user listen."""
@@ -39,7 +40,7 @@ class Surroundings:
         self._loop.watch(self._socket.fileno(), self._heard)
         self._resolvers = FileWatch(host.RESOLVER_FILES)
         self._loop.watch(self._resolvers.fileno(), self._rewritten)
-        self._protected = host.protected()
+        self._seen = host.protected(), host.links()
 
     def close(self) -> None:
         if self._socket is not None:
@@ -63,7 +64,7 @@ class Surroundings:
             self._loop.after(_TIMER, _SETTLE_SECONDS, self._look)
 
     def _look(self) -> None:
-        protected = host.protected()
-        if protected != self._protected:
-            self._protected = protected
+        found = host.protected(), host.links()
+        if found != self._seen:
+            self._seen = found
             self._changed()

@@ -117,7 +117,8 @@ class Metrics:
     listen: Listen | None = Listen("127.0.0.1", 9910)
 
 
-_HOME_NET = tuple(parse_network(each) for each in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
+_PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+_HOME_NET = tuple(parse_network(each) for each in _PRIVATE)
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,9 @@ class Config:
     state_directory: str = "/var/lib/ngfw"
     log_directory: str = "/var/log/ngfw"
     home_net: tuple[Network, ...] = _HOME_NET
+    home_links: bool = True
     trusted_proxies: tuple[Network, ...] = ()
+    trusted_tunnels: tuple[Network, ...] = ()
     whitelist: tuple[Network, ...] = ()
     sources: tuple[LogSource, ...] = (LogSource("/var/log/suricata/eve.json"),)
     start_at: str = "end"
@@ -176,7 +179,9 @@ def _config(root: Node | None, path: str) -> Config:
         state_directory=top.take("state_directory", values.absolute_path, default.state_directory),
         log_directory=top.take("log_directory", values.absolute_path, default.log_directory),
         home_net=top.items("home_net", values.parsed(parse_network), default.home_net),
+        home_links=top.take("home_links", values.boolean, default.home_links),
         trusted_proxies=top.items("trusted_proxies", values.parsed(parse_network), default.trusted_proxies),
+        trusted_tunnels=top.items("trusted_tunnels", values.parsed(parse_network), default.trusted_tunnels),
         whitelist=top.items("whitelist", values.parsed(parse_network), default.whitelist),
         sources=_sources(top, default.sources),
         start_at=top.take("start_at", values.choice("end", "beginning"), default.start_at),
