@@ -137,6 +137,36 @@ def test_a_whitelist_entry_added_by_hand_counts_at_once(watcher: Watcher) -> Non
     assert passes("198.51.100.7")
 
 
+@pytest.mark.feature("S5")
+def test_networks_on_the_hosts_links_are_inside_but_for_the_default_routes(watcher: Watcher) -> None:
+    host = watcher.network.host
+    host.ip(
+        "link add lan type veth peer name lan-far",
+        "link set lan-far up",
+        "link set lan up",
+        "address add 203.0.113.129/25 dev lan",
+        "address add 2001:db8:a:1::1/64 dev lan nodad",
+    )
+    watcher.start()
+    watcher.write(alert("203.0.113.130"), alert("2001:db8:a:1::1234"), alert("203.0.113.1"), alert("192.0.2.77"))
+    wait_until(lambda: len(watcher.decisions()) == 4)
+    assert watcher.blocked() == {"203.0.113.1", "192.0.2.77"}, "a neighbour on the default route's link is outside"
+    skips = {each["ip"]: each["reason"] for each in watcher.decisions() if each["action"] == "skip"}
+    assert set(skips) == {"203.0.113.130", "2001:db8:a:1::1234"}
+    assert set(skips.values()) == {"outbound: INTERNAL/PRIVATE (skipped)"}
+    # The link gets another network.
+    host.ip("address del 203.0.113.129/25 dev lan", "address add 203.0.113.33/27 dev lan")
+    wait_until(lambda: watcher.lines("daemon.log", "or links changed"))
+    watcher.write(alert("203.0.113.40"), alert("203.0.113.131"))
+    wait_until(lambda: len(watcher.decisions()) == 6)
+    assert "203.0.113.131" in watcher.blocked()
+    assert "203.0.113.40" not in watcher.blocked()
+    watcher.configure(home_links=False)
+    watcher.reload()
+    watcher.write(alert("203.0.113.41"))
+    wait_until(lambda: "203.0.113.41" in watcher.blocked())
+
+
 @pytest.mark.feature("A7", "C5")
 def test_the_hosts_own_addresses_and_its_gateway_are_never_blocked(watcher: Watcher) -> None:
     watcher.start()

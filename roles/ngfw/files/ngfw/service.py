@@ -327,13 +327,15 @@ class Service:
             self._warn(f"blocks lifted by others are noticed late ({error.strerror}); see fs.inotify in sysctl")
 
     def _moved(self) -> None:
-        """The host has other addresses, gateways or resolvers than before."""
+        """The host has other addresses, gateways or resolvers than before, or other networks on its links."""
         try:
             self._enforcement.repair()
         except FirewallError as error:
             self._error(f"the host's new addresses could not be protected: {error}")
         self._pipeline.host_networks = self._enforcement.inside()
-        self._journal.say("the host's addresses, gateways or resolvers changed; what is protected follows them")
+        self._journal.say(
+            "the host's addresses, gateways, resolvers or links changed; what is protected or inside follows"
+        )
 
     def _sensor_changed(self, state: str, text: str) -> None:
         (self._journal.say if state == ALIVE else self._warn)(text)
