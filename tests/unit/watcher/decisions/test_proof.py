@@ -135,7 +135,7 @@ class Watched:
 
     def unblock(self) -> None:
         """An administrator does, and the watcher is told."""
-        for entry in self.recorder.all_entries():
+        for entry in self.recorder.in_force(self.now):
             self.recorder.take(entry.block)
             self.history.forgive([entry])
 
