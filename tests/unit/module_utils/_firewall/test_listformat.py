@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 pytestmark = pytest.mark.feature("S11")
 
-CASES = Path("/work/shared/cases")
+CASES = Path(__file__).resolve().parents[4].parent / "shared" / "cases"
 
 DROP = """\
 ; Spamhaus DROP List 2026/05/20
