@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ngfw import check
 from ngfw.firewall.address import parse_network
-from ngfw.settings.config import Config
+from ngfw.settings.config import Config, LogSource
 
 CONFIG = Config.default()
 
@@ -106,3 +106,23 @@ def test_networks_that_leave_hardly_anybody_to_block(key: str, networks: list[st
     found = list(check.halves(replace(CONFIG, **{key: tuple(map(parse_network, networks))})))
     assert [text[: len(warned)] for text in found] == ([warned] if warned else [])
     assert list(check.halves(CONFIG)) == []
+
+
+@pytest.mark.feature("S2")
+def test_a_suricata_without_our_flowbits_is_named(tmp_path: Path) -> None:
+    log = tmp_path / "eve.json"
+    config = replace(CONFIG, sources=(LogSource(str(log)),))
+    plain = b'{"event_type":"alert","proto":"TCP","app_proto":"http","flow":{"pkts_toserver":4,"pkts_toclient":3}}\n'
+    marked = plain.replace(b'"flow"', b'"metadata":{"flowbits":["ngfw.syn"]},"flow"')
+    assert list(check.flowbits(config)) == []
+    log.write_bytes(b'{"event_type":"dns","proto":"UDP","app_proto":"dns","flow":{}}\nnonsense\n')
+    assert list(check.flowbits(config)) == []
+    log.write_bytes(plain * 4)
+    assert list(check.flowbits(config)) == [], "too few to tell"
+    log.write_bytes(plain * 5)
+    (warning,) = check.flowbits(config)
+    assert warning.startswith(f"source {log}: none of its last 5 records")
+    assert "docs/decisions.md" in warning
+    assert list(check.flowbits(replace(config, spoof_guard=False))) == []
+    log.write_bytes(plain * 5 + marked)
+    assert list(check.flowbits(config)) == []

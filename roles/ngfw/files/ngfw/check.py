@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from .events.sources import examine
+from .events import eve
+from .events.event import LineError
+from .events.offender import is_marked
+from .events.sources import examine, last_lines, matching
 from .firewall import boot
 from .firewall.entry import Origin
 from .firewall.errors import FirewallError
@@ -25,6 +28,7 @@ from .settings.config import Config
 USER = "ngfw"
 """Whom the watcher runs as where the role has installed it."""
 
+_ENOUGH_RECORDS = 5  # of conversations, to say something of all
 _INTERFACES = Path("/sys/class/net")
 _BRIDGE_FILTER = Path("/proc/sys/net/bridge")
 
@@ -41,6 +45,21 @@ def sources(config: Config) -> Iterator[str]:
         found = examine(source.path, source.format, may_read)
         if found.problem:
             yield f"source {source.path}: {found.problem}"
+
+
+def flowbits(config: Config) -> Iterator[str]:
+    """Logs of a Suricata without the signatures that tell completed handshakes from forged packets."""
+    if not config.spoof_guard:
+        return
+    for source in config.sources:
+        for path in matching(source.path)[-1:] if source.format == "eve" else ():
+            marked = _marked(path)
+            if len(marked) >= _ENOUGH_RECORDS and not any(marked):
+                yield (
+                    f"source {path}: none of its last {len(marked)} records of TCP conversations has the flowbit "
+                    "ngfw.established, so the spoof guard goes by the protocol that Suricata recognised, which forged "
+                    "packets can lead to; give Suricata the signatures of 'Proof' in docs/decisions.md"
+                )
 
 
 def bridges(config: Config, interfaces: Path = _INTERFACES, settings: Path = _BRIDGE_FILTER) -> Iterator[str]:
@@ -91,7 +110,24 @@ def halves(config: Config) -> Iterator[str]:
             yield f"{key}: its networks cover {excess}, so {effect}; name smaller ones"
 
 
-CHECKS: tuple[Callable[[Config], Iterator[str]], ...] = (sources, bridges, chains, halves)
+CHECKS: tuple[Callable[[Config], Iterator[str]], ...] = (sources, flowbits, bridges, chains, halves)
+
+
+def _marked(path: str) -> list[bool]:
+    """Whether the last records that could have them have the flowbits of the role's signatures."""
+    found = []
+    try:
+        lines = last_lines(path) if os.path.isfile(path) else []
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            record = eve.decode(line).record
+        except LineError:
+            continue
+        if record.get("proto") == "TCP" and isinstance(record.get("app_proto"), str) and "flow" in record:
+            found.append(is_marked(record))
+    return found
 
 
 def _is_on(switch: Path, needs: Path | None = None) -> bool:

@@ -95,6 +95,11 @@ def proof(record: Mapping[str, Any], resolution: Resolution, trusted_tunnels: Ne
     return Proof.HANDSHAKE if shown else Proof.NONE
 
 
+def is_marked(record: Mapping[str, Any]) -> bool:
+    """Whether Suricata has the signatures that set our flowbits."""
+    return not _flowbits(record).isdisjoint((_SYN, _ESTABLISHED))
+
+
 def engine_event(record: Mapping[str, Any]) -> bool:
     """Whether the alert is one of the engine's own decoder and stream events (rules/decoder-events.rules and the like).
 
@@ -132,7 +137,7 @@ def _was_picked_up_midway(record: Mapping[str, Any], *, answering: bool) -> bool
         begun, other = other, begun
     if not _is_server_port(begun) or not isinstance(other, int) or _is_server_port(other):
         return False
-    return not _is_recognised(record) and not _flowbits(record).intersection((_SYN, _ESTABLISHED))
+    return not _is_recognised(record) and not is_marked(record)
 
 
 def _is_server_port(port: object) -> bool:

@@ -79,7 +79,7 @@ def _problem(path: str, log_format: str, may_read: Callable[[str], bool] | None)
             return f"is {kind}; name a regular file that Suricata writes"
         if may_read is not None and not may_read(path):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        lines = _last_lines(path)
+        lines = last_lines(path)[-_ENOUGH:]
     except (FileNotFoundError, NotADirectoryError):
         return f"does not exist{_suggestion(path)}"
     except PermissionError:
@@ -89,8 +89,11 @@ def _problem(path: str, log_format: str, may_read: Callable[[str], bool] | None)
     return _other_format(lines, log_format)
 
 
-def _last_lines(path: str) -> list[bytes]:
-    """Some of the last lines of a regular file; of one without a newline what is there of its first."""
+def last_lines(path: str) -> list[bytes]:
+    """The last lines of a regular file, as far as 64 KiB hold; of one without a newline what is there of its first.
+
+    Raises OSError.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         size = os.fstat(descriptor).st_size
@@ -99,7 +102,7 @@ def _last_lines(path: str) -> list[bytes]:
     finally:
         os.close(descriptor)
     lines = lines[1:] if start else lines
-    return [line for line in (lines[:-1] or lines) if line.strip(b"\0\r \t")][-_ENOUGH:]
+    return [line for line in (lines[:-1] or lines) if line.strip(b"\0\r \t")]
 
 
 def _other_format(lines: list[bytes], log_format: str) -> str:
