@@ -13,6 +13,7 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.listformat i
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netset import Limits, parse_netset
 from ansible_collections.reflex.ngfw.plugins.plugin_utils._inputs import FilterTypeError, shown
 from ansible_collections.reflex.ngfw.plugins.plugin_utils._networks import merged, parse_list, without
+from ansible_collections.reflex.ngfw.plugins.plugin_utils._whitelist import parse_whitelist
 
 _ANYTHING = Limits(exclude_private=False, min_prefix_ipv4=1, min_prefix_ipv6=1)
 
@@ -21,8 +22,8 @@ def cidr_merge(entries: object) -> list[str]:
     return [str(network) for network in merged(parse_list(entries))]
 
 
-def cidr_normalise(entries: object) -> list[str]:
-    return [str(network) for network in sorted(set(parse_list(entries)), key=lambda n: (len(n.packed), n))]
+def cidr_normalise(entries: object) -> list[Any]:
+    return parse_whitelist(entries)
 
 
 def cidr_exclude(entries: object, networks: object) -> list[str]:

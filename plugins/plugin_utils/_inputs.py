@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.text import shown as quotable
 
 
 class FilterTypeError(AnsibleFilterError, TypeError):
@@ -26,13 +27,11 @@ def as_list(value: object, remedy: str) -> list[Any]:
 def shown(value: object) -> str:
     """A value as a message may quote it: short, printable, with its kind unless it is a text."""
     if isinstance(value, str):
-        plain = "".join(c if c.isprintable() else "?" for c in value)
-        return f"'{plain}'" if len(plain) <= 60 else f"'{plain[:57]}...'"
+        return f"'{quotable(value)}'"
     if value is None or isinstance(value, bool):
         return str(value)
-    text = str(value)
     kind = next((name for kind, name in _KINDS if isinstance(value, kind)), "object")
-    return f"the {kind} {text if len(text) <= 60 else text[:57] + '...'}"
+    return f"the {kind} {quotable(value)}"
 
 
 _KINDS = ((dict, "dictionary"), ((list, tuple), "list"), ((int, float), "number"))

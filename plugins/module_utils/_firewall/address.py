@@ -11,6 +11,7 @@ from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple
 
 from .errors import AddressError
+from .text import shown
 
 IPV4 = "ipv4"
 IPV6 = "ipv6"
@@ -238,12 +239,6 @@ PRIVATE = NetworkSet(
     )
 )
 """What never came from the public internet (documentation ranges count as public)."""
-
-
-def shown(text: object) -> str:
-    """Input as a message may quote it: short, printable."""
-    plain = "".join(c if c.isprintable() else "?" for c in str(text))
-    return plain if len(plain) <= 60 else plain[:57] + "..."
 
 
 def _complaint(text: object) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from .address import Network
 from .errors import InvalidInput
+from .text import shown
 
 COMMENT_BYTES = 255
 """The longest comment of a set entry (ip_set.h, IPSET_MAX_COMMENT_SIZE)."""
@@ -110,18 +111,16 @@ def valid_rule_name(text: str) -> str:
     """`text` if it may name a rule; raises InvalidInput."""
     size = len(text.encode("utf-8", "surrogatepass"))
     if not 1 <= size <= 64:
-        raise InvalidInput(f"rule_name '{_printable(text)[:40]}' has {size} bytes; use 1 to 64")
+        raise InvalidInput(f"rule_name '{shown(text, 40)}' has {size} bytes; use 1 to 64")
     if _CONTROL.search(text) or _QUOTES.search(text):
-        raise InvalidInput(f"rule_name '{_printable(text)}': leave out quotes and control characters")
+        raise InvalidInput(f"rule_name '{shown(text)}': leave out quotes and control characters")
     return text
 
 
 def valid_log_prefix(text: str) -> str:
     """`text` if the kernel's LOG target takes it whole; raises InvalidInput."""
     if len(text) > 28 or not all(" " <= c <= "~" for c in text) or _QUOTES.search(text):
-        raise InvalidInput(
-            f"log_prefix '{_printable(text)[:40]}': use at most 28 printable ASCII characters, without quotes"
-        )
+        raise InvalidInput(f"log_prefix '{shown(text, 40)}': use at most 28 printable ASCII characters, without quotes")
     return text
 
 
@@ -130,7 +129,7 @@ def valid_rate(text: str) -> str:
     match = _RATE.fullmatch(text)
     number = int(match.group(1)) if match else 0
     if match is None or not 1 <= number <= 10000:
-        raise InvalidInput(f"rate '{_printable(text)[:40]}': write 1 to 10000 per unit, as in 10/minute or 5/second")
+        raise InvalidInput(f"rate '{shown(text, 40)}': write 1 to 10000 per unit, as in 10/minute or 5/second")
     return f"{number}/{_UNITS[match.group(2)[0]][0]}"
 
 
@@ -180,7 +179,3 @@ def decode_comment(comment: str) -> Note:
         return Note(Origin(origin), int(created), int(duration), rule_name, parameters, reason)
     except ValueError:
         return FOREIGN._replace(reason=comment)
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)

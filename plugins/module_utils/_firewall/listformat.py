@@ -15,8 +15,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Callable, NamedTuple
 
-from .address import parse_network, parse_range, shown
+from .address import parse_network, parse_range
 from .errors import AddressError, InvalidInput
+from .text import shown
 
 MAX_BYTES = 128 << 20
 """How large a list's text may be, unpacked."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .address import Key, Network, NetworkSet, merge
@@ -14,9 +15,11 @@ from .netset import Netset
 from .result import Refusal
 from .sanity import refuse_wide, shares
 from .state import Held, State, as_entry
+from .text import shown
 from .upkeep import Upkeep
 
 _WARNED = 20
+_NAMED_RULES = 10
 
 
 class Planner(Upkeep):
@@ -121,10 +124,16 @@ class Planner(Upkeep):
                 self._lift(spec, network, held)
 
     def flush_blocks(self, rule_name: str | None) -> None:
-        """Plan the end of all blocks, or of those of one rule."""
+        """Plan the end of all blocks, or of those of one rule; warns if that rule has none."""
+        others: Counter[str] = Counter()
         for spec, network, held in self._block_entries():
-            if rule_name is None or decode_comment(held.comment).rule_name == rule_name:
+            name = decode_comment(held.comment).rule_name
+            if rule_name is None or name == rule_name:
                 self._lift(spec, network, held)
+            else:
+                others[name] += 1
+        if rule_name is not None and not self.result.unblocked:
+            self.result.warnings.append(_no_block_of(rule_name, others))
 
     def adopt(self, entries: Iterable[tuple[SetSpec, Network, Held]], lists: Mapping[SetSpec, set[Key]]) -> None:
         """Plan what another chain holds, under the names of this one: ends, rules, reasons and origins stay.
@@ -304,6 +313,17 @@ class Planner(Upkeep):
         origin, comment = guard_comment(held.comment)
         self.plan.delete.setdefault(name, []).append(network)
         self.result.removed.append(WhitelistEntry(network, comment, origin))
+
+
+def _no_block_of(rule_name: str, others: Mapping[str, int]) -> str:
+    """That a rule has no block in force, and which rules have."""
+    import difflib  # most runs need none of it
+
+    near = difflib.get_close_matches(rule_name, others, n=1)
+    hint = f"; did you mean '{shown(near[0])}'?" if near else ""
+    named = ", ".join(f"'{shown(name)}' ({others[name]})" for name in sorted(others)[:_NAMED_RULES])
+    more = f" and {len(others) - _NAMED_RULES} more" if len(others) > _NAMED_RULES else ""
+    return f"rule '{rule_name}' has no block in force{hint}; those in force are of {named or 'no rule'}{more}"
 
 
 def _outlasts(first: Held, second: Held) -> bool:

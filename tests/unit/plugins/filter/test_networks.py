@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.feature("G1")
 
 HUNDRED_THOUSAND = 100_000
-SENSIBLE_SECONDS = 10  # a second on a free processor
+SENSIBLE_SECONDS = 2  # of the processor; one is usual
 
 
 def addresses(texts: Iterable[str]) -> set[str]:
@@ -231,12 +231,12 @@ def many() -> list[str]:
 
 @pytest.mark.parametrize("entries", [many(), [f"198.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(100_000)]])
 def test_a_hundred_thousand(entries: list[str]) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     assert cidr_merge(entries)
     assert cidr_exclude(entries, entries[::5])
     assert cidr_public(entries)
     assert netset("\n".join(entries))
-    assert time.monotonic() - start < 4 * SENSIBLE_SECONDS
+    assert time.process_time() - start < 4 * SENSIBLE_SECONDS
 
 
 # --- netset --------------------------------------------------------------------------------------------------------
