@@ -104,7 +104,7 @@ def test_a_neighbour_on_the_hosts_own_link_is_blocked_alone(watcher: Watcher) ->
 
 @pytest.mark.feature("C4")
 def test_the_whitelist_of_the_configuration_is_never_blocked(watcher: Watcher) -> None:
-    watcher.configure(whitelist=["198.51.100.0/28", "2001:db8:a:1::1"])
+    watcher.configure(whitelist=[{"address": "198.51.100.0/28", "comment": "the office"}, "2001:db8:a:1::1"])
     watcher.start()
     watcher.write(alert("198.51.100.7"), alert("2001:db8:a:1::1"), alert("2001:db8:a:1::2"), alert("203.0.113.1"))
     passes = watcher.network.passes
@@ -115,9 +115,13 @@ def test_the_whitelist_of_the_configuration_is_never_blocked(watcher: Watcher) -
     assert watcher.blocked() == {"203.0.113.1", "2001:db8:a:1::2"}
     wait_until(lambda: len(watcher.decisions()) == 4)
     skips = {each["ip"]: each["reason"] for each in watcher.decisions() if each["action"] == "skip"}
-    assert skips == {"198.51.100.7": "whitelist: 198.51.100.0/28", "2001:db8:a:1::1": "whitelist: 2001:db8:a:1::1"}
-    assert ("198.51.100.0/28", "config") in {
-        (item["address"], item["origin"]) for item in json.loads(watcher.command("whitelist", "list", "--json").stdout)
+    assert skips == {
+        "198.51.100.7": "whitelist: 198.51.100.0/28 (the office)",
+        "2001:db8:a:1::1": "whitelist: 2001:db8:a:1::1",
+    }
+    listed = json.loads(watcher.command("whitelist", "list", "--json").stdout)
+    assert ("198.51.100.0/28", "config", "the office") in {
+        (item["address"], item["origin"], item["comment"]) for item in listed
     }
 
 

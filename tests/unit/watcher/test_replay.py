@@ -17,7 +17,7 @@ from ngfw.decisions.decision import Decision
 from ngfw.events.eve import parse_time
 from ngfw.events.tail import Chunk
 from ngfw.firewall.address import NetworkSet, parse_host, parse_network
-from ngfw.replay import MAX_LINE, Summary, chunks, replay, summary_lines, to_json, to_text
+from ngfw.replay import MAX_LINE, Summary, chunks, replay, summary_lines, to_dict, to_text
 from ngfw.rules.load import load_rules, parse_rules
 from ngfw.settings.config import Config, Escalation
 
@@ -97,7 +97,7 @@ def test_a_packed_log_is_unpacked_and_a_damaged_one_is_named(log: Path) -> None:
 def test_a_json_line_has_the_fields_of_the_contract(log: Path) -> None:
     log.write_bytes(alert(0) + alert(1, "10.0.0.1"))
     decisions, _summary = run([log])
-    block, skip = (json.loads(to_json(decision)) for decision in decisions)
+    block, skip = (to_dict(decision) for decision in decisions)
     assert " ".join(block) == "ts action ip target rule reason duration sid msg score sources"
     assert block["ts"] == "2025-09-02T11:00:00.000Z"
     assert (block["action"], block["duration"], block["sid"]) == ("block", 1800, 7)
@@ -143,7 +143,7 @@ def test_special_networks_are_protected_and_the_host_is_not_looked_at(
 
 def test_the_whitelist_of_the_configuration_counts(log: Path) -> None:
     log.write_bytes(alert(0))
-    decisions, _summary = run([log], replace(Config.default(), whitelist=(parse_network("203.0.113.0/24"),)))
+    decisions, _summary = run([log], replace(Config.default(), whitelist={parse_network("203.0.113.0/24"): ""}))
     assert decisions[0].what.reason == "whitelist: 203.0.113.0/24"
 
 

@@ -122,7 +122,7 @@ class DryRun:
 @pytest.fixture
 def dry_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DryRun:
     # What the machine's own kernel holds is none of a test's business.
-    monkeypatch.setattr(enforcement, "_kernel_whitelist", lambda config: [])
+    monkeypatch.setattr(enforcement, "_kernel_whitelist", lambda config: {})
     monkeypatch.setattr(service, "DryRun", Rehearsal)
     return DryRun(tmp_path)
 
@@ -214,7 +214,7 @@ def test_reload(dry_run: DryRun) -> None:
         dry_run.config = replace(
             dry_run.config,
             chain="OTHER",
-            whitelist=(parse_network("203.0.113.9"),),
+            whitelist={parse_network("203.0.113.9"): ""},
             sources=(LogSource(str(dry_run.log)), LogSource(str(other))),
         )
         os.kill(os.getpid(), signal.SIGHUP)

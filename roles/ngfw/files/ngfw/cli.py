@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from . import commands
 from .commands import DEFAULT_CONFIG, FAILED, FORBIDDEN, USAGE, CommandError
 from .firewall.errors import FirewallError, InvalidInput, NotPermitted
 from .settings.yamlfile import ConfigError
+from .terminal import complain
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "watch": commands.watch,
@@ -36,8 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command(arguments)
     except ConfigError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
+        complain(*map(str, error.problems))
         return USAGE
     except NotPermitted as error:
         return _complain(error, FORBIDDEN)
@@ -56,21 +58,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
     except KeyboardInterrupt:
         return FAILED
+    except Exception:  # a fault of this program: its message may quote anything
+        complain(*traceback.format_exc().splitlines())
+        return FAILED
 
 
 def _complain(problem: object, code: int) -> int:
-    print(f"ngfw: {problem}", file=sys.stderr)
+    complain(f"ngfw: {problem}")
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """Complains of wrong usage on one line, whatever was typed."""
+
+    def error(self, message: str) -> NoReturn:
+        complain(*self.format_usage().splitlines(), f"{self.prog}: error: {message}")
+        sys.exit(USAGE)
+
+
 def parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     text = f"the configuration (default: {DEFAULT_CONFIG})"
     common.add_argument("--config", default=argparse.SUPPRESS, metavar="FILE", help=text)
-    printing = argparse.ArgumentParser(add_help=False)
+    printing = _Parser(add_help=False)
     printing.add_argument("--json", action="store_true", help="print JSON")
 
-    top = argparse.ArgumentParser(prog="ngfw", description="Turns Suricata's detections into kernel blocks.")
+    top = _Parser(prog="ngfw", description="Turns Suricata's detections into kernel blocks.")
     top.add_argument("--config", default=None, metavar="FILE", help=text)
     names = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

@@ -6,8 +6,6 @@ What only some commands need is imported by these alone: the watcher must be up 
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +17,7 @@ from . import VERSION
 from .settings.config import Config
 from .settings.config import load as load_config
 from .settings.yamlfile import ConfigError
+from .terminal import complain, show, show_json
 
 if TYPE_CHECKING:
     from .firewall.firewall import Firewall
@@ -64,7 +63,6 @@ def watch(arguments: Namespace) -> int:
 
 def check(arguments: Namespace) -> int:
     from .check import warnings
-    from .effects.wording import quoted
 
     path = arguments.config or DEFAULT_CONFIG
     try:
@@ -73,37 +71,37 @@ def check(arguments: Namespace) -> int:
     except ConfigError as error:
         if arguments.json:
             problems = [each._asdict() for each in error.problems]
-            print(json.dumps({"valid": False, "problems": problems, "warnings": []}))
+            show_json({"valid": False, "problems": problems, "warnings": []})
         else:
-            print("\n".join(map(str, error.problems)))
+            show(*map(str, error.problems))
         return USAGE
     found = warnings(config)
     if arguments.json:
-        print(json.dumps({"valid": True, "problems": [], "warnings": found, "rules": len(rules)}))
+        show_json({"valid": True, "problems": [], "warnings": found, "rules": len(rules)})
     else:
-        for warning in found:
-            print(f"warning: {quoted(warning)}")
-        print(f"{path} and {len(rules)} enabled rules in {config.rules_directory} are valid")
+        show(*(f"warning: {warning}" for warning in found))
+        show(f"{path} and {len(rules)} enabled rules in {config.rules_directory} are valid")
     return DONE
 
 
 def replay(arguments: Namespace) -> int:
     from .replay import replay as run
-    from .replay import summary_lines, to_json, to_text
+    from .replay import summary_lines, to_dict, to_text
 
     config, rules = _replay_setup(arguments)
-    print_one = to_json if arguments.json else to_text
     summary = run(
         [Path(name) for name in arguments.files],
         config,
         rules,
         log_format=arguments.format,
         online=arguments.online,
-        on_decision=lambda decision: print(print_one(decision)),
-        report=lambda text: print(text, file=sys.stderr),
+        on_decision=lambda decision: (
+            show_json(to_dict(decision), compact=True) if arguments.json else show(to_text(decision))
+        ),
+        report=complain,
     )
     if not arguments.json:
-        print("\n".join(summary_lines(summary)))
+        show(*summary_lines(summary))
     return DONE
 
 
@@ -123,11 +121,11 @@ def status(arguments: Namespace) -> int:
     except FirewallError as error:
         found["blocks"] = found["blocklists"] = found["other_chains"] = None
         if not arguments.json:
-            print(f"ngfw: the blocks cannot be read: {error}", file=sys.stderr)
+            complain(f"ngfw: the blocks cannot be read: {error}")
     if arguments.json:
-        print(json.dumps(found))
+        show_json(found)
     else:
-        print("\n".join(status_lines(found, time.time())))
+        show(*status_lines(found, time.time()))
     return DONE if found["alive"] else FAILED
 
 
@@ -137,9 +135,13 @@ def list_blocks(arguments: Namespace) -> int:
     with _firewall(arguments) as firewall:
         info = firewall.info(("blocks", "blocklists"))
     blocks = info.blocks_dict()
-    print(json.dumps(blocks) if arguments.json else blocks_table(blocks))
-    if not arguments.json:
-        print("".join(f"\n{line}" for line in blocklist_lines(info.blocklists_dict())), end="")
+    if arguments.json:
+        show_json(blocks)
+    else:
+        show(*blocks_table(blocks))
+        lists = blocklist_lines(info.blocklists_dict())
+        if lists:
+            show("", *lists)
     return DONE
 
 
@@ -195,7 +197,10 @@ def whitelist(arguments: Namespace) -> int:
     if arguments.step == "list":
         with _firewall(arguments) as firewall:
             items = firewall.info(("whitelist",)).to_dict()["whitelist"]
-        print(json.dumps(items) if arguments.json else whitelist_table(items))
+        if arguments.json:
+            show_json(items)
+        else:
+            show(*whitelist_table(items))
         return DONE
     adding = arguments.step == "add"
     comment = arguments.comment if adding else ""
@@ -242,7 +247,10 @@ def explain(arguments: Namespace) -> int:
         "history": history(logs, sorted({network, wide})),
         "alerts": alerts(logs, network),
     }
-    print(json.dumps(found) if arguments.json else "\n".join(explained_lines(found)))
+    if arguments.json:
+        show_json(found)
+    else:
+        show(*explained_lines(found))
     return DONE
 
 
@@ -250,7 +258,10 @@ def save(arguments: Namespace) -> int:
     path = _saved_sets(arguments)
     with _firewall(arguments) as firewall:
         count = firewall.save(path)
-    print(json.dumps({"saved": count, "path": str(path)}) if arguments.json else f"saved {count} entries in {path}")
+    if arguments.json:
+        show_json({"saved": count, "path": str(path)})
+    else:
+        show(f"saved {count} entries in {path}")
     return DONE
 
 
@@ -264,18 +275,21 @@ def restore(arguments: Namespace) -> int:
             result = firewall.ensure()
             changed, warnings = result.changed, result.warnings
     if arguments.json:
-        print(json.dumps({"restored": count, "chain_changed": changed}))
+        show_json({"restored": count, "chain_changed": changed})
     elif arguments.chain:
-        print("the chain was made as it should be" if changed else "the chain is as it should be")
+        show("the chain was made as it should be" if changed else "the chain is as it should be")
     else:
-        print(f"restored {count} entries from {path}")
+        show(f"restored {count} entries from {path}")
     for warning in warnings:
-        print(f"ngfw: {warning}", file=sys.stderr)
+        complain(f"ngfw: {warning}")
     return DONE
 
 
 def version(arguments: Namespace) -> int:
-    print(json.dumps({"version": VERSION}) if arguments.json else f"ngfw {VERSION}")
+    if arguments.json:
+        show_json({"version": VERSION})
+    else:
+        show(f"ngfw {VERSION}")
     return DONE
 
 
@@ -284,13 +298,13 @@ def _told(arguments: Namespace, result: Result, lines: list[str]) -> int:
     from .display.tables import result_dict
 
     if arguments.json:
-        print(json.dumps(result_dict(result)))
-    elif lines:
-        print("\n".join(dict.fromkeys(lines)))  # one line for both directions
+        show_json(result_dict(result))
+    else:
+        show(*dict.fromkeys(lines))  # one line for both directions
     for refusal in result.refused:
-        print(f"ngfw: {refusal.address} was left alone: {refusal.reason}", file=sys.stderr)
+        complain(f"ngfw: {refusal.address} was left alone: {refusal.reason}")
     for warning in result.warnings:
-        print(f"ngfw: {warning}", file=sys.stderr)
+        complain(f"ngfw: {warning}")
     return FAILED if result.refused else DONE
 
 

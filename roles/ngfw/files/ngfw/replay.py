@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import gzip
-import json
 import re
 import time
 import zlib
@@ -24,11 +23,12 @@ from .decisions.history import History
 from .decisions.pipeline import Pipeline
 from .decisions.view import Ask
 from .effects.recorder import Recorder
-from .effects.wording import iso_time, plain_line, quoted
+from .effects.wording import iso_time, plain_line
 from .events.logfile import without_nul_runs
 from .events.tail import Chunk
 from .firewall.address import PRIVATE, Network
 from .firewall.host import SPECIAL
+from .firewall.text import quoted
 from .intel.abuseipdb import Direct
 from .intel.mailbox import Case
 from .intel.netsets import Netsets
@@ -162,10 +162,6 @@ def to_dict(decision: Decision) -> dict[str, Any]:
         **decision.what._asdict(),
         "sources": list(decision.what.sources),
     }
-
-
-def to_json(decision: Decision) -> str:
-    return json.dumps(to_dict(decision), separators=(",", ":"))
 
 
 def to_text(decision: Decision) -> str:

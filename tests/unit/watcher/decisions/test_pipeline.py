@@ -83,7 +83,7 @@ class Setup:
         self.metrics = Metrics()
         self.said: list[str] = []
         self.recorder = Recorder()
-        self.recorder.guard_by(whitelist=[parse_network(text) for text in whitelist.split()], protected={})
+        self.recorder.guard_by(whitelist={parse_network(text): "" for text in whitelist.split()}, protected={})
         self.config = config or Config.default()
         self.rules = parse_rules(rules.encode(), "test.yml")
         self.pipeline = Pipeline(
@@ -467,7 +467,7 @@ SPOOFABLE = RULES.replace("    severity: high\n", "    severity: high\n    spoof
 def test_a_flood_with_forged_sources_trips_its_own_breaker_only() -> None:
     setup = Setup(SPOOFABLE, whitelist="203.0.0.1")
     setup.recorder.guard_by(
-        whitelist=[parse_network("203.0.0.1")],
+        whitelist={parse_network("203.0.0.1"): ""},
         protected={parse_network("203.0.0.2"): "default gateway", parse_network("203.0.0.3"): "resolver"},
     )
     batch = setup.feed(flood(10_000, **UDP))

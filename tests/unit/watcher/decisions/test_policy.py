@@ -131,7 +131,7 @@ def judge_again(
 def guarded(whitelist: str = "", protected: str = "") -> Recorder:
     enforcer = Recorder()
     enforcer.guard_by(
-        whitelist=[parse_network(text) for text in whitelist.split()],
+        whitelist={parse_network(text): "" for text in whitelist.split()},
         protected={parse_network(text): "own address" for text in protected.split()},
     )
     return enforcer

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from ngfw.effects.journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, DAEMON_LOG, MAX_HELD_BYTES, Journal, missing
-from ngfw.effects.wording import alert_line, block_line, json_line, quoted, told_of, unquoted
+from ngfw.effects.wording import alert_line, block_line, json_line, told_of
+from ngfw.firewall.text import quoted, unquoted
 
 from .conftest import decision
 

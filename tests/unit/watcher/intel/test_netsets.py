@@ -13,6 +13,7 @@ import pytest
 from ngfw.firewall import listformat
 from ngfw.firewall.address import parse_host
 from ngfw.intel import netsets as subject
+from ngfw.intel.download import DownloadError
 from ngfw.intel.mailbox import Mailbox, Said
 from ngfw.intel.netsets import Netsets
 from ngfw.intel.ranges import read_ranges
@@ -240,6 +241,20 @@ def test_a_bad_download_leaves_the_last_good_list(
     server.behave = lambda request: helper.http(200, good + "6.6.6.6\n")
     lists.fetch(1180.0)
     assert lists.states("6.6.6.6") == [State.LISTED]
+
+
+@pytest.mark.feature("S12")
+def test_no_secret_of_its_address_is_said(tmp_path: Path) -> None:
+    secret = "http://joe:hunter2@127.0.0.1:9/list?key=s3cr3t"
+    lists = Lists(Netset("list", str(tmp_path / "list"), secret, 3600))
+    lists.fetch(1000.0)
+    (which,) = lists.netsets._lists
+    error = DownloadError(f"an error of this program, ValueError: {secret} and /list?key=s3cr3t")
+    lists.netsets.fetched(which, error, 1e9)
+    said = [*lists.said, *(health["detail"] for health in lists.netsets.health())]
+    said += [verdict.detail for verdict in lists.netsets.verdicts(BAD)]
+    assert any("http://***@127.0.0.1:9/list?key=*** was not taken" in text for text in said)
+    assert not any(part in text for text in said for part in ("hunter2", "s3cr3t", "joe"))
 
 
 def test_a_list_that_shrank_is_taken_where_the_file_was_removed(tmp_path: Path, server: Any, helper: Any) -> None:

@@ -152,6 +152,11 @@ BAD = [
     ("home_net: [null]", "must be a text"),
     ("home_net:", "has no value"),
     ("whitelist: {a: b}", "must be a list"),
+    ("whitelist: [{comment: x}]", "has no address"),
+    ("whitelist: [{address: 192.0.2.1, coment: x}]", "unknown key 'coment'; did you mean 'comment'?"),
+    ("whitelist: [{address: 192.0.2.1, duration: 1d}]", "'duration', which is not supported yet"),
+    ("whitelist: [{address: 192.0.2.1, comment: 5}]", "put it in quotes"),
+    ("whitelist: [{address: [x]}]", "must be a text"),
     ("sources: []", "is empty"),
     ("sources: [/var/log/x]", "must be a mapping"),
     ("sources: [{format: eve}]", "'sources.path' is missing"),
@@ -253,3 +258,35 @@ def test_numbers_are_taken_within_their_limits_only(number: int, key: str) -> No
         assert getattr(config.loads(f"{key}: {number}"), key) == number
     else:
         assert len(problems(f"{key}: {number}")) == 1
+
+
+@pytest.mark.feature("S13")
+def test_a_whitelist_may_have_comments() -> None:
+    text = "whitelist: [192.0.2.1, {address: 198.51.100.77/28, comment: the office}, {address: '::2', comment: ''}]"
+    got = config.loads(text).whitelist
+    assert {str(network): comment for network, comment in got.items()} == {
+        "192.0.2.1": "",
+        "198.51.100.64/28": "the office",
+        "::2": "",
+    }
+
+
+@pytest.mark.feature("S12")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "intel: {abuseipdb: {url: 'https://joe:hunter2@x y/'}}",
+        "intel: {abuseipdb: {url: 'ftp://x/?key=hunter2'}}",
+        "intel: {abuseipdb: {url: 'joe:hunter2@lists.example/'}}",
+        "intel: {abuseipdb: {url: 'https://joe:hun/hunter2@lists.example:x/'}}",
+        "chain: https://joe:hunter2@lists.example/",
+        "'https://joe:hunter2@lists.example/': 1",
+        "metrics: {listen: 'http://joe:hunter2@lists.example/'}",
+        "whitelist: ['https://joe:hunter2@lists.example/']",
+    ],
+)
+def test_no_problem_quotes_the_secret_of_an_address(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.loads(text)
+    assert "hunter2" not in str(caught.value)
+    assert "***" in str(caught.value)

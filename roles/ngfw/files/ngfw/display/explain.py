@@ -20,9 +20,10 @@ from typing import Any
 
 from ..decisions import history as past
 from ..effects.journal import ALERT_LOG, ALERTS_JSON
-from ..effects.wording import quoted, shown_action, unquoted
+from ..effects.wording import shown_action
 from ..firewall.address import PRIVATE, Network, parse_network
 from ..firewall.info import Listing
+from ..firewall.text import quoted, unquoted
 from ..intel import cache
 from ..intel.abuseipdb import NAME as ABUSEIPDB
 from ..intel.netsets import Netsets
@@ -173,10 +174,10 @@ def explained_lines(found: dict[str, Any]) -> list[str]:
             ]
             for item in found["history"]
         )
-        lines += ["", table(("TIME", "DECISION", "ADDRESS", "RULE", "REASON", "SID", "MESSAGE"), rows)]
+        lines += ["", *table(("TIME", "DECISION", "ADDRESS", "RULE", "REASON", "SID", "MESSAGE"), rows)]
     if found["alerts"]:
         rows = ([item["count"], item["last"], item["sid"] or "-", item["msg"]] for item in found["alerts"])
-        lines += ["", table(("ALERTS", "LAST", "SID", "MESSAGE"), rows)]
+        lines += ["", *table(("ALERTS", "LAST", "SID", "MESSAGE"), rows)]
     return lines
 
 

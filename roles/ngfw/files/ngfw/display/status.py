@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..effects.state import holder
-from ..effects.wording import local_time, quoted
+from ..effects.wording import local_time
 from ..firewall.duration import format_duration
+from ..firewall.text import quoted
 from ..running.sensor import ALIVE, DEAF, STOPPED, UNKNOWN, Sensor, advice, look
 from ..service import STATUS_FILE
 from .tables import blocklist_lines
@@ -27,7 +28,9 @@ def read_status(directory: Path) -> dict[str, Any]:
         found = json.loads((directory / STATUS_FILE).read_bytes())
     except FileNotFoundError:
         pass
-    except ValueError:
+    except (ValueError, RecursionError):
+        found = {}
+    if not isinstance(found, dict):
         found = {}
     return {**found, "alive": pid is not None, "pid": pid, "sensor": sensor_status(found.get("sensor"), look())}
 
@@ -61,7 +64,15 @@ def would_have_made(counters: dict[str, Any]) -> int:
 
 
 def status_lines(status: dict[str, Any], now: float) -> list[str]:
-    """The status for people."""
+    """The status for people. Its form is not relied on: whoever is the watcher's user may have written it."""
+    try:
+        return _lines(status, now)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        known = {name: status[name] for name in ("alive", "pid", "blocks", "blocklists") if name in status}
+        return [*_lines(known, now), f"status    {STATUS_FILE} has another form than the watcher's; it is written anew"]
+
+
+def _lines(status: dict[str, Any], now: float) -> list[str]:
     if status["alive"]:
         since = status.get("started_at")
         ago = f" for {_ago(now, since)}" if since else ""

@@ -7,22 +7,22 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..effects.wording import quoted
 from ..firewall.duration import format_duration
 from ..firewall.result import Result
+from ..firewall.text import quoted
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """Columns as wide as their widest cell, two spaces apart; nothing in a cell can break its line."""
     cells = [list(titles), *([quoted(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(titles))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells)
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
 
 
-def blocks_table(blocks: Sequence[dict[str, Any]]) -> str:
+def blocks_table(blocks: Sequence[dict[str, Any]]) -> list[str]:
     """The items of `ngfw_info.blocks`."""
     if not blocks:
-        return "nothing is blocked"
+        return ["nothing is blocked"]
     return table(
         ("ADDRESS", "ACTION", "TARGET", "REMAINING", "PACKETS", "ORIGIN", "RULE", "REASON"),
         (
@@ -63,10 +63,10 @@ def result_dict(result: Result) -> dict[str, Any]:
     return {**found, "count": {name: len(items) for name, items in found.items()}, "changed": result.changed}
 
 
-def whitelist_table(items: Sequence[dict[str, Any]]) -> str:
+def whitelist_table(items: Sequence[dict[str, Any]]) -> list[str]:
     """The items of `ngfw_info.whitelist`."""
     if not items:
-        return "the whitelist is empty"
+        return ["the whitelist is empty"]
     return table(
         ("ADDRESS", "ORIGIN", "COMMENT"), ((item["address"], item["origin"], item["comment"]) for item in items)
     )

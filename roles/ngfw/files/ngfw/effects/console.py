@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..terminal import complain, show
 from .intent import Intent
 from .journal import ALERTS_JSON, Journal, Mark
 from .state import Content, State
-from .wording import plain_line, quoted
+from .wording import plain_line
 
 
 class Console(Journal):
@@ -24,7 +24,7 @@ class Console(Journal):
 
     def say(self, text: str, *, level: str = "INFO") -> None:
         with suppress(OSError, ValueError):
-            print(f"{level} {quoted(text)}", file=sys.stderr, flush=True)
+            complain(f"{level} {text}")
 
     def marks(self) -> dict[str, Mark | None]:
         return {}
@@ -34,7 +34,7 @@ class Console(Journal):
 
     def append(self, texts: Mapping[str, str]) -> None:
         for line in texts.get(ALERTS_JSON, "").splitlines():
-            print(plain_line(json.loads(line)), flush=True)
+            show(plain_line(json.loads(line)), flush=True)
 
     def reopen(self) -> None:
         """There is no file."""

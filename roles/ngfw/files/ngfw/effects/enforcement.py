@@ -189,7 +189,7 @@ class Enforcement:
 
     def _items(self) -> list[WhitelistItem]:
         families = self.families()
-        return [WhitelistItem(network) for network in self._config.whitelist if network.family in families]
+        return [WhitelistItem(*each) for each in self._config.whitelist.items() if each[0].family in families]
 
     def _keep_whitelisted(self) -> None:
         self._firewall.keep_whitelisted(self._items())
@@ -321,16 +321,17 @@ class Rehearsal(Recorder):
 
     def _guard_by_host(self) -> None:
         config = self._config
-        self.guard_by(whitelist=(*config.whitelist, *_kernel_whitelist(config)), protected=host.protected())
+        self.guard_by(whitelist={**config.whitelist, **_kernel_whitelist(config)}, protected=host.protected())
 
 
-def _kernel_whitelist(config: Config) -> list[Network]:
+def _kernel_whitelist(config: Config) -> dict[Network, str]:
     """What is whitelisted in the kernel, as far as this user may look."""
     firewall = Firewall(chain=config.chain, families=config.families, origin=Origin.WATCHER)
     try:
         items = firewall.info(("whitelist",)).whitelist_dict()
-        return [parse_network(item["address"]) for item in items if item["origin"] != Origin.PROTECTED.value]
+        wanted = [item for item in items if item["origin"] != Origin.PROTECTED.value]
+        return {parse_network(item["address"]): item["comment"] for item in wanted}
     except FirewallError:
-        return []
+        return {}
     finally:
         firewall.close()

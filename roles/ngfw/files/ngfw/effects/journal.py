@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from .wording import local_time, quoted
+from ..firewall.text import masked, quoted
+from ..terminal import complain
+from .wording import local_time
 
 ALERT_LOG = "alert.log"
 BLOCKS_LOG = "blocks.log"
@@ -172,7 +173,7 @@ class Journal:
 
     def say(self, text: str, *, level: str = "INFO") -> None:
         """One line of daemon.log, and to standard error."""
-        line = quoted(text)
+        line = quoted(masked(text))
         self._echo(line)
         stamp = local_time(self._clock())
         self._daemon.append(f"{stamp} {level} {line}\n".encode())
@@ -243,4 +244,4 @@ class Journal:
 
 def _to_stderr(text: str) -> None:
     with suppress(OSError, ValueError):  # nobody reads it: the files are the record
-        print(text, file=sys.stderr, flush=True)
+        complain(text)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Callable, NamedTuple, Protocol
 
 from ..firewall.address import Network, NetworkSet, merge
@@ -38,16 +38,17 @@ class Recorder:
     """Entries by network, action and direction; they end by the times that the caller gives."""
 
     def __init__(self) -> None:
-        self._protected: Mapping[Network, str] = {}
-        self._kinds: tuple[tuple[str, NetworkSet], ...] = ()
+        self._kinds: tuple[tuple[str, NetworkSet, Mapping[Network, str]], ...] = ()
         self._all = NetworkSet()
         self._entries: dict[tuple[Network, Action, Direction], Entry] = {}
         self._limit = _MANY
 
-    def guard_by(self, *, whitelist: Collection[Network], protected: Mapping[Network, str]) -> None:
-        """Refuse what these networks cover; `protected` has the reason of each."""
-        self._protected = protected
-        self._kinds = (("protected", NetworkSet(protected)), ("whitelisted", NetworkSet(whitelist)))
+    def guard_by(self, *, whitelist: Mapping[Network, str], protected: Mapping[Network, str]) -> None:
+        """Refuse what these networks cover; each has a comment, of `protected` it is the reason."""
+        self._kinds = (
+            ("protected", NetworkSet(protected), protected),
+            ("whitelisted", NetworkSet(whitelist), whitelist),
+        )
         self._all = NetworkSet(merge((*protected, *whitelist)))
 
     def look(self) -> Recorder:
@@ -62,11 +63,10 @@ class Recorder:
         together = self._all.covering(network)
         if together is None:
             return None
-        for kind, networks in self._kinds:
+        for kind, networks, comments in self._kinds:
             cover = networks.covering(network)
             if cover is not None:
-                comment = self._protected.get(cover, "") if kind == "protected" else ""
-                return RecordedGuard(kind, cover, comment)
+                return RecordedGuard(kind, cover, comments[cover])
         return RecordedGuard("whitelisted", together, "by several entries together")
 
     def guards_near(self, network: Network) -> bool:

@@ -7,7 +7,6 @@ Whatever stands in a message from the network, a line stays one line, and its fi
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -16,11 +15,9 @@ from typing import Any, NamedTuple
 from ..decisions.decision import MAX_MESSAGE, NO_RECORD, Decision, Outcome, What
 from ..firewall.duration import format_duration
 from ..firewall.entry import Entry
+from ..firewall.text import quoted
 
 _text = json.encoder.encode_basestring_ascii
-# Controls, quotes, line and paragraph separators, lone surrogates, and what turns the direction of text around.
-_UNSAFE = re.compile('[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]')
-_ESCAPED = re.compile(r'\\(?:(["\\])|x([0-9a-f]{2})|u([0-9a-f]{4}))')
 _DONE = frozenset(("block", "reject", "log", "rate_limit", "extend"))
 _VERBS = {"extend": "EXTENDED", "unblock": "UNBLOCKED", "expire": "EXPIRED"}
 
@@ -72,23 +69,6 @@ def told_of_end(action: str, entry: Entry, *, now: float, reason: str | None = N
     what = What(block.direction.value, block.rule_name, why, block.duration, None, None)
     cut_off = block.action.stops_packets and not dry_run
     return Told(str(block.network), now, NO_RECORD, now, action, what, entry.expires_at, dry_run, cut_off)
-
-
-def quoted(text: str) -> str:
-    """`text` with everything escaped that could end its line, its quotes, or mislead a reader."""
-    return _UNSAFE.sub(_escape, text)
-
-
-def unquoted(text: str) -> str:
-    """The text that quoted() made this of."""
-    return _ESCAPED.sub(lambda match: match[1] or chr(int(match[2] or match[3], 16)), text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    character = match.group()
-    if character in '"\\':
-        return "\\" + character
-    return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
 
 
 def local_time(moment: float) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..firewall.address import Network
 from ..firewall.sanity import objection
+from ..firewall.text import masked, masked_url
 from ..settings.config import Netset
 from .download import DownloadError, fetch, read_validators, signature
 from .ranges import Ranges, read_ranges
@@ -104,7 +105,8 @@ class ListFile:
         if isinstance(result, DownloadError):
             self._failures += 1
             self._due = now + min(self.settings.refresh, _RETRY * 2 ** min(self._failures - 1, 10))
-            self._failed(f"{self.settings.url} was not taken: {result}", report)
+            address = masked_url(self.settings.url or "")
+            self._failed(f"{address} was not taken: {masked(str(result), self.settings.url or '')}", report)
             return
         self._failures = 0
         self._due = now + self.settings.refresh

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from ..firewall.entry import Action, valid_burst, valid_log_prefix, valid_rate, valid_rule_name
 from ..firewall.errors import InvalidInput
+from ..firewall.text import shown
 from ..rules import fields
 from ..settings import values
 from ..settings.config import ACTIONS, Defaults
 from ..settings.section import Section
-from ..settings.values import WrongValueError, shown, suggestion
+from ..settings.values import WrongValueError, suggestion
 from ..settings.yamlfile import ConfigError, Node, Problem, ScalarNode, parse, read
 from .expression import Expression, compile_expression
 from .model import INTEL, SEVERITIES, Rule, RuleAction, Sequence

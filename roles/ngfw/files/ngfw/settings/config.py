@@ -7,16 +7,18 @@ All durations and windows are in seconds.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..firewall.address import FAMILIES, Network, parse_host, parse_network
 from ..firewall.duration import MAX_BLOCK_SECONDS
 from ..firewall.layout import CHAIN_NAME, HOOKS, TAKEN_CHAIN
+from ..firewall.text import shown
 from . import values
 from .section import Section
-from .values import DAY, WrongValueError, shown
-from .yamlfile import ConfigError, Node, Problem, parse, read
+from .values import DAY, WrongValueError, suggestion
+from .yamlfile import ConfigError, MapNode, Node, Problem, parse, read
 
 ACTIONS = ("iptables_block", "iptables_reject", "iptables_log", "iptables_rate_limit")
 YEAR = 365 * DAY
@@ -135,7 +137,8 @@ class Config:
     home_links: bool = True
     trusted_proxies: tuple[Network, ...] = ()
     trusted_tunnels: tuple[Network, ...] = ()
-    whitelist: tuple[Network, ...] = ()
+    whitelist: Mapping[Network, str] = field(default_factory=dict)
+    """The networks that no block may touch, each with a comment."""
     sources: tuple[LogSource, ...] = (LogSource("/var/log/suricata/eve.json"),)
     start_at: str = "end"
     poll_interval: float = 15.0
@@ -182,7 +185,7 @@ def _config(root: Node | None, path: str) -> Config:
         home_links=top.take("home_links", values.boolean, default.home_links),
         trusted_proxies=top.items("trusted_proxies", values.parsed(parse_network), default.trusted_proxies),
         trusted_tunnels=top.items("trusted_tunnels", values.parsed(parse_network), default.trusted_tunnels),
-        whitelist=top.items("whitelist", values.parsed(parse_network), default.whitelist),
+        whitelist=dict(top.items("whitelist", _whitelist_entry, ())),
         sources=_sources(top, default.sources),
         start_at=top.take("start_at", values.choice("end", "beginning"), default.start_at),
         poll_interval=top.take("poll_interval", values.number(0.1, 3600), default.poll_interval),
@@ -323,6 +326,22 @@ def _metrics(section: Section) -> Metrics:
     value = Metrics(listen)
     section.close()
     return value
+
+
+def _whitelist_entry(node: Node) -> tuple[Network, str]:
+    """An address or network, or one with a comment: ``{address: ..., comment: ...}``."""
+    if not isinstance(node, MapNode):
+        return parse_network(values.text(node)), ""
+    for key, (line, _value) in node.entries.items():
+        if key == "duration":
+            raise WrongValueError("has a 'duration', which is not supported yet; leave it out", line)
+        if key not in ("address", "comment"):
+            raise WrongValueError(f"has the unknown key '{shown(key)}'{suggestion(key, ('address', 'comment'))}", line)
+    if "address" not in node.entries:
+        raise WrongValueError("has no address; write {address: 192.0.2.7, comment: WHY}", node.line)
+    comment = node.entries.get("comment")
+    address = parse_network(values.text(node.entries["address"][1]))
+    return address, "" if comment is None else values.text(comment[1])
 
 
 def _chain(node: Node) -> str:

@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import TypeVar
 
 from ..firewall.errors import InvalidInput
-from .values import Converter, WrongValueError, kind_of, shown, suggestion
+from ..firewall.text import shown
+from .values import Converter, WrongValueError, kind_of, suggestion
 from .yamlfile import ListNode, MapNode, Node, Problem, ScalarNode
 
 T = TypeVar("T")

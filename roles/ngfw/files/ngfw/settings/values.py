@@ -13,6 +13,7 @@ from typing import Callable, TypeVar
 from urllib.parse import urlsplit
 
 from ..firewall.duration import format_duration, parse_block_duration, parse_duration, parse_timeout
+from ..firewall.text import masked_url, shown
 from .yamlfile import ListNode, MapNode, Node, ScalarNode
 
 T = TypeVar("T")
@@ -45,12 +46,6 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     if near:
         return f"; did you mean '{near[0]}'?"
     return "; there is " + ", ".join(choices) if len(choices) <= 30 else ""
-
-
-def shown(text: object) -> str:
-    """Foreign text as a message may quote it: short, and on one line."""
-    plain = "".join(c if c.isprintable() else "?" for c in str(text)[:61])
-    return plain if len(plain) <= 60 else plain[:57] + "..."
 
 
 def kind_of(node: Node) -> str:
@@ -151,7 +146,9 @@ def web_address(node: Node) -> str:
     except ValueError:
         valid = False
     if not valid or not url.isascii() or not url.isprintable() or " " in url:
-        raise WrongValueError(f"must be an http or https address, not '{shown(url)}'; write it as https://HOST/PATH")
+        raise WrongValueError(
+            f"must be an http or https address, not '{shown(masked_url(url))}'; write it as https://HOST/PATH"
+        )
     return url
 
 

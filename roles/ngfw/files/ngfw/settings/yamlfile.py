@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, Union
 
 import yaml
 
+from ..firewall.text import shown
+
 MAX_FILE_BYTES = 1 << 20
 MAX_DEPTH = 32
 
@@ -171,11 +173,13 @@ class _Builder:
 
     def _node(self, event: Any, events: Iterator[Any], depth: int) -> Node:
         if isinstance(event, yaml.AliasEvent):
-            self._fail(event, f"the alias '*{event.anchor}' is not supported; write the value out")
+            self._fail(event, f"the alias '*{shown(event.anchor)}' is not supported; write the value out")
         if event.anchor is not None:
-            self._problem(event, f"the anchor '&{event.anchor}' is not supported; remove it and write values out")
+            self._problem(
+                event, f"the anchor '&{shown(event.anchor)}' is not supported; remove it and write values out"
+            )
         if event.tag is not None and not (isinstance(event, yaml.ScalarEvent) and event.tag == "!"):
-            self._problem(event, f"the tag '{event.tag}' is not supported; remove it")
+            self._problem(event, f"the tag '{shown(event.tag)}' is not supported; remove it")
         if depth > MAX_DEPTH:
             self._fail(event, f"is nested deeper than {MAX_DEPTH} levels; make it flatter")
         line = event.start_mark.line + 1
@@ -202,7 +206,7 @@ class _Builder:
                 self.problems.append(Problem(self.path, key.line, "a key must be a plain word; write 'key: value'"))
             elif key.text in entries:
                 first = entries[key.text][0]
-                message = f"the key '{key.text}' stands here again, first in line {first}; remove one of the two"
+                message = f"the key '{shown(key.text)}' stands here again, first in line {first}; remove one of the two"
                 self.problems.append(Problem(self.path, key.line, message))
             else:
                 entries[key.text] = (key.line, value)
