@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
 
 from ansible.module_utils.urls import open_url
 
@@ -23,6 +22,7 @@ from ._firewall.address import Key
 from ._firewall.errors import FirewallError, InvalidInput
 from ._firewall.listformat import MAX_BYTES
 from ._firewall.netset import Netset, Refused
+from ._firewall.text import masked, masked_url, shown
 from ._firewall.weburl import MAX_REDIRECTS, REDIRECTS, redirected
 
 STATE_DIRECTORY = Path("/var/lib/ngfw/blocklists")
@@ -40,7 +40,7 @@ class Download:
 
     def __init__(self, chain: str, name: str, url: str, request: str) -> None:
         self._path = STATE_DIRECTORY / f"{chain}.{name}.json"
-        self._url, self.shown = url, _without_password(url)
+        self._url, self.shown = url, masked_url(url)
         self._request = hashlib.sha256(f"{url}\n{request}".encode()).hexdigest()
         self._validators: dict[str, str] = {}
 
@@ -60,11 +60,12 @@ class Download:
         except HTTPError as error:
             if error.code == _NOT_MODIFIED and headers:
                 return None
-            raise InvalidInput(f"{self.shown} answered {error.code} {error.reason}; the old list stays") from None
+            answer = f"{error.code} {shown(error.reason)}"
+            raise InvalidInput(f"{self.shown} answered {answer}; the old list stays") from None
         except _TimeIsUp:
             raise InvalidInput(f"{self.shown} was not done within {_SECONDS} seconds; the old list stays") from None
         except Exception as error:  # open_url raises whatever the transport does
-            text = str(error).replace(self._url, self.shown)
+            text = masked(str(error), self._url)
             raise InvalidInput(f"{self.shown} cannot be fetched: {text}; the old list stays") from None
 
     def left_out(self, in_force: Mapping[str, set[Key]], netset: Netset) -> None:
@@ -158,15 +159,6 @@ def _at_most(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def _without_password(url: str) -> str:
-    """The URL as a message may show it."""
-    try:
-        password = urlsplit(url).password
-    except ValueError:
-        password = None
-    return url.replace(f":{password}@", ":***@", 1) if password else url
 
 
 def _digest(in_force: Mapping[str, set[Key]]) -> str:

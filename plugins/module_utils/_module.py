@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._firewall.address import FAMILIES, Key, from_key, shown
+from ._firewall.address import FAMILIES, Key, from_key
 from ._firewall.duration import format_duration
 from ._firewall.entry import Action, Direction, Entry, Origin
 from ._firewall.errors import FirewallError, InvalidInput
@@ -19,6 +19,7 @@ from ._firewall.firewall import Firewall
 from ._firewall.guards import WhitelistEntry
 from ._firewall.layout import SetSpec
 from ._firewall.result import Result
+from ._firewall.text import has_secret, printable, shown
 
 COMMON = {
     "chain": {"type": "str", "default": "NGFW"},
@@ -48,6 +49,9 @@ def run(options: Parameters, act: Act, **module_arguments: Any) -> None:
     gc.disable()  # short-lived and full of small tuples without cycles: a fifth of the time at 100,000 entries
     module = _Module(argument_spec={**COMMON, **options}, supports_check_mode=True, **module_arguments)
     parameters = module.params
+    for name in (name for name, option in options.items() if option.get("no_log")):
+        if not has_secret(parameters[name] or ""):
+            module.no_log_values.discard(parameters[name])
     try:
         _refuse_odd_numbers(options, module.given)
         firewall = Firewall(
@@ -58,9 +62,9 @@ def run(options: Parameters, act: Act, **module_arguments: Any) -> None:
         )
         returned = act(firewall, parameters, module.check_mode)
         for warning in firewall.warnings() + returned.pop("warnings", []):
-            module.warn(warning)
+            module.warn(printable(warning))
     except FirewallError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=printable(str(error)))
     module.exit_json(**returned)
 
 
@@ -82,7 +86,10 @@ def report(result: Result, *kinds: str) -> Parameters:
     networks = result.networks()
     counts = {kind: len(items) for kind, items in networks.items()} | {"refused": len(result.refused) + result.unnamed}
     lists: dict[str, list[Any]] = {kind: [*map(str, items[:_SHOWN])] for kind, items in networks.items()}
-    lists["refused"] = [refusal._asdict() for refusal in result.refused[:_SHOWN]]
+    lists["refused"] = [
+        {"address": printable(refusal.address), "reason": printable(refusal.reason)}
+        for refusal in result.refused[:_SHOWN]
+    ]
     for kind, listed in (("added", result.listed), ("removed", result.unlisted), ("already", result.same)):
         keys = {key for _spec, members in listed for key in members}
         lists[kind] = [*lists[kind], *(str(from_key(key)) for key in heapq.nsmallest(_SHOWN, keys))]
@@ -117,8 +124,9 @@ def _line(entry: Entry) -> str:
     block = entry.block
     parameters = f" {block.parameters.strip()}" if block.action in (Action.LOG, Action.RATE_LIMIT) else ""
     end = "permanent" if entry.expires_at is None else f"for {format_duration(block.duration)}"
-    return f"{block.action.value}{parameters} {block.direction.value} {block.network} {end} by {block.rule_name}"
+    rule = printable(block.rule_name)
+    return f"{block.action.value}{parameters} {block.direction.value} {block.network} {end} by {rule}"
 
 
 def _whitelist_line(item: WhitelistEntry) -> str:
-    return f"whitelist {item.network}" + (f" ({item.comment})" if item.comment else "")
+    return f"whitelist {item.network}" + (f" ({printable(item.comment)})" if item.comment else "")

@@ -33,6 +33,8 @@ options:
   url:
     description:
       - Address of the list. It is fetched anew only if it, or the kernel's set, is not the one of the last time.
+      - A user and password in it, and the values of its query, are neither shown nor logged. What is secret in its path
+        is.
     type: str
   state:
     description: Whether the list is in force, or removed with its rule.
@@ -167,7 +169,7 @@ OPTIONS = {
     "name": {"type": "str", "required": True},
     "entries": {"type": "list", "elements": "str"},
     "src": {"type": "path"},
-    "url": {"type": "str"},
+    "url": {"type": "str", "no_log": True},  # in no log of the host; run() shows it where it holds no secret
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "exclude_private": {"type": "bool", "default": True},
     "min_prefix_ipv4": {"type": "int", "default": 8},

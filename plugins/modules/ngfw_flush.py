@@ -24,7 +24,9 @@ options:
     choices: [blocks, blocklists, whitelist]
     default: [blocks]
   rule_name:
-    description: Lift only blocks of this rule; nothing else is emptied then.
+    description:
+      - Lift only blocks of this rule; nothing else is emptied then. A warning says so if it has none, and which rules
+        have.
     type: str
 seealso:
   - module: reflex.ngfw.ngfw_block

@@ -139,13 +139,20 @@ from typing import Any
 
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.firewall import Firewall
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.info import GATHER
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.text import printable
 from ansible_collections.reflex.ngfw.plugins.module_utils._module import run
+
+_TEXTS = ("rule_name", "reason", "comment", "log_prefix")
+"""What others may have written into the kernel, and Ansible prints as it is."""
 
 OPTIONS = {"gather": {"type": "list", "elements": "str", "choices": list(GATHER), "default": list(GATHER)}}
 
 
 def act(firewall: Firewall, parameters: dict[str, Any], _dry_run: bool) -> dict[str, Any]:
-    return firewall.info(parameters["gather"]).to_dict()
+    found = firewall.info(parameters["gather"]).to_dict()
+    for item in (*found.get("blocks", ()), *found.get("whitelist", ())):
+        item.update((name, printable(item[name])) for name in _TEXTS if item.get(name))
+    return found
 
 
 def main() -> None:

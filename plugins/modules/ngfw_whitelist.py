@@ -126,9 +126,11 @@ def items(entries: list[Any]) -> list[WhitelistItem]:
     for entry in entries:
         if isinstance(entry, str):
             entry = {"address": entry}
+        if isinstance(entry, dict) and "duration" in entry:
+            raise InvalidInput("entries: 'duration' is not supported yet; leave it out, the entry stays until removed")
         if not isinstance(entry, dict) or "address" not in entry or set(entry) - {"address", "comment"}:
             raise InvalidInput(f"entries: '{entry}' is neither an address nor a dictionary of address and comment")
-        addresses.append(str(entry["address"]))
+        addresses.append(str(entry["address"]).strip())
         comments.append(str(entry.get("comment") or ""))
     return [WhitelistItem(network, comment) for network, comment in zip(parse_networks(addresses), comments)]
 

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall import host
 
 ATTACKER, HOST = "203.0.113.7", "198.51.100.1"
@@ -170,6 +172,67 @@ def test_lifting_an_address_inside_a_blocked_network_warns(lab, module):
 
     assert not returned["changed"]
     assert any(f"{ATTACKER} is still inside the blocked network 203.0.113.0/24" in str(w) for w in returned["warnings"])
+
+
+@pytest.mark.feature("U4")
+def test_a_flush_of_a_rule_without_blocks_says_which_rules_have_some(lab, module):
+    module("ngfw_block", addresses=[ATTACKER, "203.0.113.8"], rule_name="SSH brute force")
+    module("ngfw_block", addresses=["203.0.113.9"], rule_name="scan")
+
+    for check in (True, False):
+        returned = module("ngfw_flush", rule_name="SSH brute froce", check=check)
+        assert not returned["changed"]
+        (warning,) = map(str, returned["warnings"])
+        assert "rule 'SSH brute froce' has no block in force; did you mean 'SSH brute force'?" in warning
+        assert "those in force are of 'SSH brute force' (2), 'scan' (1)" in warning
+    assert "warnings" not in module("ngfw_flush", rule_name="scan")
+    module("ngfw_flush")
+    (warning,) = map(str, module("ngfw_flush", rule_name="scan")["warnings"])
+    assert "those in force are of no rule" in warning
+
+
+@pytest.mark.feature("S12")
+@pytest.mark.parametrize("url", ["http://joe:hunter2@127.0.0.1:9/list", "http://127.0.0.1:9/list?key=hunter2"])
+def test_the_secret_of_a_url_is_in_nothing_that_a_module_returns_or_logs(lab, module, url, monkeypatch):
+    logged = []
+    monkeypatch.setattr(AnsibleModule, "log", lambda self, msg, log_args=None: logged.append(f"{msg} {log_args}"))
+
+    returned = module("ngfw_blocklist", name="mine", url=url)
+
+    assert "cannot be fetched" in returned["msg"]
+    assert "***" in returned["msg"]
+    assert logged
+    assert "hunter2" not in json.dumps(returned) + "".join(logged)
+
+
+def test_a_url_without_a_secret_is_shown(lab, module):
+    returned = module("ngfw_blocklist", name="mine", url="http://127.0.0.1:9/list")
+
+    assert returned["msg"].startswith("http://127.0.0.1:9/list cannot be fetched")
+    assert returned["invocation"]["module_args"]["url"] == "http://127.0.0.1:9/list"
+
+
+@pytest.mark.feature("S12")
+def test_what_others_wrote_into_the_kernel_is_shown_as_text(lab, module):
+    module("ngfw_block", addresses=[ATTACKER])
+    module("ngfw_whitelist", entries=[{"address": "198.51.100.77", "comment": "\u202e office"}])
+    comment = "module\t1\t60\tru\x1b[31mle\u200b\t\twhy\x9b31m"
+    assert lab.tools.run(["ipset", "add", "NGFW-drop-src4", "203.0.113.99", "comment", comment]).code == 0
+
+    seen = [
+        module("ngfw_flush", rule_name="none"),
+        module("ngfw_info"),
+        module("ngfw_block", addresses=["198.51.100.77"]),
+        module("ngfw_whitelist", entries=["198.51.100.77"], state="absent"),
+        module("ngfw_flush"),
+    ]
+
+    assert r"'ru\\x1b[31mle\\u200b' (1)" in str(seen[0]["warnings"][0])
+    assert "by ru\\x1b[31mle\\u200b\n" in seen[4]["diff"]["before"]
+    # As Ansible prints it: JSON that escapes ASCII's own control characters only, and differences line by line.
+    texts = [json.dumps(each, ensure_ascii=False) for each in seen]
+    texts += [line for each in seen if "diff" in each for line in each["diff"]["before"].splitlines()]
+    assert all(text.isprintable() for text in texts)
 
 
 def test_nothing_is_fetched_for_a_list_of_a_bad_name(lab, module):

@@ -38,7 +38,7 @@ def server():
             conditions = (self.headers.get("If-None-Match"), self.headers.get("If-Modified-Since"))
             self.server.requests.append(conditions)
             status = 304 if conditions[0] == '"one"' and self.server.status == 200 else self.server.status
-            self.send_response(status)
+            self.send_response(status, self.server.reason)
             self.send_header("ETag", '"one"')
             self.send_header("Last-Modified", STAMP)
             body = b"" if status == 304 else self.server.body
@@ -51,6 +51,7 @@ def server():
 
     served = HTTPServer(("127.0.0.1", 0), Handler)
     served.requests, served.status, served.body, served.missing = [], 200, b"203.0.113.7\n", 0
+    served.reason = None
     served.url = f"http://127.0.0.1:{served.server_port}/list.netset"
     thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -111,11 +112,27 @@ def test_a_password_in_the_url_is_neither_shown_nor_kept(server, state_directory
     (file,) = state_directory.iterdir()
     assert "s3cret" not in file.read_text(encoding="utf-8")
     server.status = 500
-    with pytest.raises(InvalidInput, match=r"http://user:\*\*\*@.* answered 500"):
+    with pytest.raises(InvalidInput, match=r"http://\*\*\*@.* answered 500"):
         fetched(server, url=url)
-    with pytest.raises(InvalidInput, match=r"http://user:\*\*\*@127.0.0.1:9/ cannot be fetched") as caught:
+    with pytest.raises(InvalidInput, match=r"http://\*\*\*@127.0.0.1:9/ cannot be fetched") as caught:
         fetched(server, url="http://user:s3cret@127.0.0.1:9/")
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.feature("S12")
+@pytest.mark.parametrize("tail", ["?key=s3cret", ":s3cret/list", "/a b?key=s3cret", "/\n?key=s3cret"])
+def test_no_error_of_a_library_shows_a_secret(tail):
+    with pytest.raises(InvalidInput) as caught:
+        Download("NGFW", "mine", f"http://user:s3cret@127.0.0.1:9{tail}", "limits").fetch({})
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.feature("S12")
+def test_what_a_server_says_is_shown_on_one_line(server):
+    server.status, server.reason = 503, "Sorry \x1b[2J\x9b31m\u202e".encode().decode("latin-1")
+    with pytest.raises(InvalidInput, match=r"answered 503 Sorry \\x1b\[2J") as caught:
+        fetched(server)
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("status", [204, 206, 403, 404, 500])
