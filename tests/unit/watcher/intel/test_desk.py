@@ -18,7 +18,7 @@ from ngfw.firewall.address import Network, parse_host
 from ngfw.intel import budget as budget_module
 from ngfw.intel import gate as gate_module
 from ngfw.intel import lookups as lookups_module
-from ngfw.intel.cache import FILE
+from ngfw.intel.cache import FILE, look
 from ngfw.intel.desk import Answer, Desk
 from ngfw.intel.lookups import Pace
 from ngfw.intel.mailbox import Case
@@ -183,6 +183,62 @@ def test_over_budget_addresses_are_looked_up_later(
     assert [text for text in here.said if "used up" in text] == [
         "abuseipdb: the budget of 2 a minute is used up; addresses beyond it are looked up later"
     ]
+
+
+@pytest.mark.feature("S4", "B2")
+def test_all_addresses_of_an_ipv6_network_are_asked_about_once(
+    office: Callable[..., Office], server: Any, helper: Any, clock: Any, tmp_path: Path
+) -> None:
+    addresses = [parse_host(f"2001:db8:7:1::{number:x}") for number in range(1, 301)]
+    server.behave = helper.scored(90)
+    first = office(clock)
+    for address in addresses:
+        assert first.state(address, Case(f"rule {address.packed[-1] % 3}", f"for {address}")) is State.PENDING
+    answers = {str(first.answer(address, State.LISTED).address) for address in addresses[:3]}
+    assert answers == {"2001:db8:7:1::1", "2001:db8:7:1::2", "2001:db8:7:1::3"}
+    assert [list(answer.cases.values()) for answer in first.answers] == [
+        [f"for 2001:db8:7:1::{number}"] for number in (1, 2, 3)
+    ]
+    assert [bool(answer.id) for answer in first.answers] == [False, False, True]
+    assert {first.state(address) for address in addresses} == {State.LISTED}
+    assert len(server.requests) == 1
+    first.desk.close()
+    assert look(tmp_path / FILE, addresses[-1]).known == (90, clock())
+
+    second = office(clock)
+    assert {second.state(address) for address in addresses} == {State.LISTED}
+    assert len(server.requests) == 1
+
+
+@pytest.mark.feature("S4", "B2")
+def test_a_site_cannot_use_up_the_budget_of_others(
+    office: Callable[..., Office], server: Any, helper: Any, tmp_path: Path
+) -> None:
+    here = office(per_day=40, per_minute=40)
+    hostile = [parse_host(f"2001:db8:7:{number:x}::1") for number in range(300)]
+    for address in hostile:
+        here.state(address, Case("rule", "x"))
+    helper.until(lambda: sum(answer.verdicts[-1].state is State.OVER_BUDGET for answer in here.collect()) == 290)
+    for address in (ONE, parse_host("2001:db8:8::1")):
+        here.state(address)
+        here.answer(address, State.CLEAN)
+    assert len(server.requests) == 12
+    (detail,) = {a.verdicts[-1].detail for a in here.answers if a.verdicts[-1].state is State.OVER_BUDGET}
+    assert detail == "the share of 2001:db8:7::/48 in the budget is used up"
+
+
+@pytest.mark.feature("S4")
+def test_a_site_drops_only_its_own_open_lookups(office: Callable[..., Office], server: Any, helper: Any) -> None:
+    server.behave = server.hang
+    here = office(timeout=5.0, pace=Pace(most_open=40))
+    here.state(ONE, Case("rule", "x"))
+    helper.until(lambda: server.requests)
+    here.state(TWO, Case("rule", "x"))
+    for number in range(100):
+        here.state(parse_host(f"2001:db8:7:{number:x}::1"), Case("rule", "x"))
+    helper.until(lambda: len(here.collect()) == 90)
+    assert TWO not in {answer.address for answer in here.answers}
+    assert here.answers[-1].verdicts[-1].detail == "too many open lookups"
 
 
 def test_budgets_and_open_lookups_survive_a_kill(

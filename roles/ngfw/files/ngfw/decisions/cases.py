@@ -34,7 +34,10 @@ class Hung(NamedTuple):
 
 
 def encode(hung: Hung) -> Case:
-    """The case that goes with a lookup; one for each action of a rule, and apart what is proven and what is not."""
+    """The case that goes with a lookup: one for each action of a rule and each network that it is to hit.
+
+    What is proven and what is not are apart.
+    """
     hit, action, network, proven = hung
     place = hit.rule.actions.index(action)
     record = _shown(hit.record, _FIELDS)
@@ -49,7 +52,7 @@ def encode(hung: Hung) -> Case:
         "proven": proven,
         "record": record,
     }
-    return Case(f"{hit.rule.name}\n{place}\n{int(proven)}", json.dumps(fields, separators=(",", ":")))
+    return Case(f"{hit.rule.name}\n{place}\n{int(proven)}\n{network}", json.dumps(fields, separators=(",", ":")))
 
 
 def decode(text: str, rules: RuleSet) -> Hung | None:

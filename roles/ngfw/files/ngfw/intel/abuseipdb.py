@@ -18,7 +18,7 @@ from .. import VERSION
 from ..firewall.address import Network, parse_host
 from ..firewall.errors import AddressError
 from ..settings.config import AbuseIPDB
-from .budget import Budget
+from .budget import Budget, subject
 from .verdict import State, Verdict, rated
 from .web import Reply, Web, WebError, describe_status, is_redirect, retry_after
 
@@ -112,9 +112,10 @@ class Direct:
 
     def verdict(self, address: Network) -> Verdict:
         """The provider's word on a public host; never raises."""
-        known = self._verdicts.get(address)
+        about = subject(address)
+        known = self._verdicts.get(about)
         if known is None:
-            known = self._verdicts[address] = self._ask(address)
+            known = self._verdicts[about] = self._ask(address)
         return known
 
     def _ask(self, address: Network) -> Verdict:
@@ -122,9 +123,9 @@ class Direct:
         key = read_key(self._settings)
         if isinstance(key, Result):
             return Verdict(NAME, key.state, None, key.detail, now)
-        if self._budget.wait(now):
+        if self._budget.wait(now) or self._budget.share_wait(address, now):
             return Verdict(NAME, State.UNKNOWN, None, "the budget is used up", now)
-        self._budget.spend(now)
+        self._budget.spend(address, now)
         result = self._client.check(address, key)
         if result.score is None:
             state = State.ERROR if result.state is State.OVER_BUDGET else result.state

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ..database import Database, Report, opened_read_only
 from ..firewall.address import Key, Network, from_key, to_key
+from .budget import subject
 
 FILE = "intel.sqlite"
 VERSION = 1
@@ -119,11 +120,16 @@ class Memory(NamedTuple):
 
 def look(path: Path, address: Network) -> Memory:
     """What the file says about an address, for people; the watcher may be at work. Nothing if it cannot be read."""
+    about = subject(address)
+    first, last = to_key(about)[: about.prefix // 8], len(address.packed) + 1
     try:
         with closing(opened_read_only(path)) as database:
-            key = (to_key(address),)
+            key = (to_key(about),)
             result = database.execute("SELECT score, at FROM results WHERE address = ?", key).fetchone()
-            lookup = database.execute("SELECT min(asked_at) FROM lookups WHERE address = ?", key).fetchone()
+            lookup = database.execute(
+                "SELECT min(asked_at) FROM lookups WHERE substr(address, 1, ?) = ? AND length(address) = ?",
+                (len(first), first, last),
+            ).fetchone()
     except sqlite3.Error:
         return Memory(None, None)
     return Memory(None if result is None else Known(*result), lookup[0])
@@ -146,6 +152,6 @@ def _read(database: sqlite3.Connection) -> Kept:
 
 def _network(key: Key) -> Network:
     network = from_key(key)
-    if len(network.packed) not in (4, 16) or not network.is_host:
+    if len(network.packed) not in (4, 16) or not (network.is_host or network == subject(network)):
         raise ValueError("an address of no known length")
     return network

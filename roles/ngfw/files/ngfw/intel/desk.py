@@ -16,9 +16,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from ..firewall.address import PRIVATE, Network
+from ..firewall.address import PRIVATE, Network, parse_host
 from ..settings.config import Intel
 from .abuseipdb import NAME
+from .budget import subject
 from .cache import FILE, Store
 from .lookups import Adopt, Ask, Done, Lookups, Pace
 from .mailbox import Answer, Case, Counted, Mailbox, News, Said
@@ -89,9 +90,8 @@ class Desk:
         answers = []
         for mail in self._mailbox.take():
             if isinstance(mail, News):
-                self._asking.pop(mail.address, None)
-                verdicts = (*self._lists.verdicts(mail.address), mail.verdict)
-                answers.append(Answer(mail.id, mail.address, verdicts, mail.cases, mail.final))
+                self._asking.pop(subject(mail.address), None)
+                answers += self._answers(mail)
             elif isinstance(mail, Said):
                 self._report(mail.text, mail.problem)
             else:
@@ -142,19 +142,39 @@ class Desk:
         lookup, now = lookups.open_lookup(address), self._clock()
         verdict = Verdict(NAME, State.PENDING, at=now) if lookup is None else lookup.verdict
         key = "" if case is None else case.key
-        asking = self._asking.get(address)
+        about = subject(address)
+        asking = self._asking.get(about)
         if asking is None:
             if lookup is not None and (case is None or key in lookup.cases):
                 return verdict
             if lookups.backlog() >= MAX_BACKLOG:
                 return Verdict(NAME, State.OVER_BUDGET, None, "too many questions at once", now)
-            asking = self._asking[address] = set()
+            asking = self._asking[about] = set()
         if key not in asking and len(asking) < MAX_CASES:
             if case is not None and len(case.text) > MAX_TEXT:
                 raise ValueError(f"a case of more than {MAX_TEXT} characters")
             asking.add(key)
-            lookups.post(Ask(address, case, verdict.state))
+            lookups.post(Ask(address, case and Case(key, f"{address}\n{case.text}"), verdict.state))
         return verdict
+
+    def _answers(self, mail: News) -> list[Answer]:
+        """One for each address that this news is about; the last has the number, for all have to have their effect."""
+        cases: dict[Network, dict[str, str]] = {}
+        for key, text in mail.cases.items():
+            address, newline, rest = text.partition("\n")
+            asked, rest = (parse_host(address), rest) if newline else (mail.address, text)
+            cases.setdefault(asked, {})[key] = rest
+        addresses = list(cases) or [mail.address]
+        return [
+            Answer(
+                mail.id if address == addresses[-1] else 0,
+                address,
+                (*self._lists.verdicts(address), mail.verdict),
+                cases.get(address, {}),
+                mail.final,
+            )
+            for address in addresses
+        ]
 
     def _count(self, counted: Counted) -> None:
         self.lookups[counted.provider, counted.result] += 1

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..firewall.address import Network
 from ..settings.config import AbuseIPDB
 from .abuseipdb import MAX_PAUSE, NAME, Result
-from .budget import MINUTE, Budget
+from .budget import MINUTE, Budget, site
 from .cache import Fact, Kept, Store
 from .verdict import State, Verdict
 
@@ -83,10 +84,18 @@ class Gate:
         self.say_seldom(f"{NAME}: {detail}; addresses beyond it are looked up later")
         return Pause(State.OVER_BUDGET, detail, now + wait)
 
-    def spend(self, now: float) -> None:
+    def share(self, address: Network, now: float) -> Pause | None:
+        """Why nobody asks about this host's site now; None if its share of the budget is not used up."""
+        wait = self._budget.share_wait(address, now)
+        if not wait:
+            return None
+        detail = f"the share of {site(address)} in the budget is used up"
+        return Pause(State.OVER_BUDGET, detail, now + wait)
+
+    def spend(self, address: Network, now: float) -> None:
         """A request is about to be sent: from here on it is used, also if the process is killed."""
         self._no_key = ""
-        self._budget.spend(now)
+        self._budget.spend(address, now)
         self._store.put_spent(now, now - MINUTE)
         self._keep_day()
         self._store.commit()

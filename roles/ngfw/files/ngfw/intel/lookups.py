@@ -18,6 +18,7 @@ from typing import NamedTuple, Union
 from ..firewall.address import Network
 from ..settings.config import AbuseIPDB
 from .abuseipdb import NAME, Client, Result, longest, read_key
+from .budget import subject
 from .cache import Known, Store, Unfinished
 from .gate import Gate, Pause
 from .mailbox import Case, Counted, Mailbox, News, Said
@@ -129,7 +130,7 @@ class Lookups:
 
     def known(self, address: Network) -> Verdict | None:
         """What the provider has answered, as long as that is valid."""
-        known, now = self._results.get(address), self._clock()
+        known, now = self._results.get(subject(address)), self._clock()
         if known is None or not now - self._settings.cache < known.at <= now:
             return None
         return rated(NAME, known.score, self._threshold, known.at)
@@ -153,7 +154,7 @@ class Lookups:
         return {"name": NAME, "state": pause.state.value, "detail": f"{pause.detail}; {detail}"}
 
     def open_lookup(self, address: Network) -> Lookup | None:
-        """The lookup of this address, if it is open; only to be read."""
+        """The lookup whose answer is about this address, too, if it is open; only to be read."""
         return self._waiting.get(address)
 
     # -- the thread
@@ -231,8 +232,22 @@ class Lookups:
             if isinstance(key, Result):
                 self._gate.close(key, now)
                 self._work()
-            else:
-                self._send(self._waiting.pop_newest(), key, now)
+                return
+            lookup = self._next(now)
+            if lookup is not None:
+                self._send(lookup, key, now)
+
+    def _next(self, now: float) -> Lookup | None:
+        """The lookup to send next; those of sites whose share is used up come later."""
+        while self._waiting.any_ready():
+            lookup = self._waiting.pop_newest()
+            pause = self._gate.share(lookup.address, now)
+            if pause is None:
+                return lookup
+            self._waiting.put_off(lookup, pause.until)
+            self._mailbox.put(Counted(NAME, pause.state.value))
+            self._tell(lookup, pause.verdict(now))
+        return None
 
     def _tell_untold(self, pause: Pause, now: float) -> None:
         verdict = pause.verdict(now)
@@ -265,7 +280,7 @@ class Lookups:
         if now - lookup.asked_at > self._pace.keep:
             self._close(lookup, Verdict(NAME, State.ERROR, None, "not answered in time", now))
             return
-        self._gate.spend(now)
+        self._gate.spend(lookup.address, now)
         self._number += 1
         patience = longest(self._settings) + (0.0 if self._warm else _IMPORT_SECONDS)
         self._request = _Request(self._number, lookup, now, time.monotonic() + patience)
@@ -328,9 +343,10 @@ class Lookups:
             self._gate.failed(result.detail, now)
 
     def _remember(self, address: Network, known: Known) -> None:
-        self._results[address] = known
-        self._results.move_to_end(address)
-        self._store.put_result(address, known)
+        about = subject(address)
+        self._results[about] = known
+        self._results.move_to_end(about)
+        self._store.put_result(about, known)
         while len(self._results) > self._pace.most_results:
             oldest, _known = self._results.popitem(last=False)
             self._store.drop_result(oldest)
@@ -341,7 +357,7 @@ class Lookups:
         kept, now = self._store.load(), self._clock()
         for address, known in kept.results:
             if now - self._settings.cache < known.at <= now:
-                self._results[address] = known
+                self._results[subject(address)] = known
             else:
                 self._store.drop_result(address)
         self._gate.restore(kept, now)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lookups that are open: which is next, which comes later, which is dropped when there are too many.
 
-The newest goes first: when the budget is short, who attacks now matters more than who did hours ago.
+The newest goes first: when the budget is short, who attacks now matters more than who did hours ago. There is one for
+all hosts of an IPv6 /64, and a /48 may have a share of them open.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import heapq
 from collections import OrderedDict
 
 from ..firewall.address import Network
+from .budget import SHARE, site, subject
 from .verdict import Verdict
 
 MAX_CASES = 16
@@ -36,7 +38,8 @@ class Waiting:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._open: OrderedDict[Network, Lookup] = OrderedDict()
+        self._open: OrderedDict[Network, Lookup] = OrderedDict()  # by the subject of each
+        self._sites: dict[Network, dict[Network, Lookup]] = {}
         self._ready: OrderedDict[Network, Lookup] = OrderedDict()
         self._later: list[tuple[float, int, Lookup]] = []
         self._untold: dict[Network, Lookup] = {}
@@ -45,32 +48,46 @@ class Waiting:
         return len(self._open)
 
     def get(self, address: Network) -> Lookup | None:
-        return self._open.get(address)
+        """The lookup whose answer is about this host, too."""
+        return self._open.get(subject(address))
 
     def add(self, lookup: Lookup) -> Lookup | None:
-        """Open a lookup; returns the oldest, which had to give way, if there were too many."""
-        dropped = None
-        if len(self._open) >= self._most:
-            _address, dropped = self._open.popitem(last=False)
-            self._set_aside(dropped)
-        self._open[lookup.address] = lookup
+        """Open a lookup; returns the oldest, of its site or of all, which had to give way, if there were too many."""
+        place, dropped = site(lookup.address), None
+        neighbours = {} if place is None else self._sites.setdefault(place, {})
+        if len(neighbours) >= max(1, self._most // SHARE):
+            dropped = next(iter(neighbours.values()))
+        elif len(self._open) >= self._most:
+            dropped = next(iter(self._open.values()))
+        if dropped is not None:
+            self.remove(dropped)
+        about = subject(lookup.address)
+        self._open[about] = lookup
+        if place is not None:
+            self._sites.setdefault(place, {})[about] = lookup
         self.make_ready(lookup)
         return dropped
 
     def remove(self, lookup: Lookup) -> None:
-        if self._open.get(lookup.address) is lookup:
-            del self._open[lookup.address]
-            self._set_aside(lookup)
+        about, place = subject(lookup.address), site(lookup.address)
+        if self._open.get(about) is not lookup:
+            return
+        del self._open[about]
+        self._set_aside(lookup)
+        if place is not None:
+            del self._sites[place][about]
+            if not self._sites[place]:
+                del self._sites[place]
 
     def make_ready(self, lookup: Lookup) -> None:
         """It can be asked as soon as anything can."""
-        if self._open.get(lookup.address) is lookup:
+        if self.get(lookup.address) is lookup:
             self._ready[lookup.address] = lookup
             self._untold[lookup.address] = lookup
 
     def put_off(self, lookup: Lookup, due: float) -> None:
         """It is asked again at that time."""
-        if self._open.get(lookup.address) is lookup:
+        if self.get(lookup.address) is lookup:
             self._set_aside(lookup)
             lookup.due = due
             heapq.heappush(self._later, (due, lookup.id, lookup))
