@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import os
-import pwd
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,22 +71,6 @@ def test_a_bridge_can_be_switched_on_alone(here: Interfaces) -> None:
 def test_what_is_forwarded_is_of_no_concern_without_that_hook(here: Interfaces) -> None:
     here.bridge("br0", "eth0")
     assert here.warnings(replace(CONFIG, hooks=("INPUT",))) == []
-
-
-@pytest.mark.feature("S10")
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask for somebody else")
-def test_a_file_is_tried_as_the_watchers_user() -> None:
-    nobody = pwd.getpwnam("nobody")
-    with tempfile.TemporaryDirectory() as name:
-        directory, path = Path(name), Path(name, "eve.json")
-        path.touch(0o644)
-        directory.chmod(0o755)
-        assert check._can_read(nobody, str(path))
-        path.chmod(0o600)
-        assert not check._can_read(nobody, str(path))
-        path.chmod(0o644)
-        directory.chmod(0o700)
-        assert not check._can_read(nobody, str(path))
 
 
 @pytest.mark.feature("S10", "S4")

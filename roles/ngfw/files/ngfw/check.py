@@ -8,25 +8,19 @@ root as well as it can. A new one is a function and its name in `CHECKS`.
 from __future__ import annotations
 
 import os
-import pwd
-import subprocess
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 from .events import eve
 from .events.event import LineError
 from .events.offender import is_marked
-from .events.sources import examine, last_lines, matching
+from .events.sources import USER, examine, last_lines, matching, reader_for
 from .firewall import boot
 from .firewall.entry import Origin
 from .firewall.errors import FirewallError
 from .firewall.firewall import Firewall
 from .firewall.sanity import shares
 from .settings.config import Config
-
-USER = "ngfw"
-"""Whom the watcher runs as where the role has installed it."""
 
 _ENOUGH_RECORDS = 5  # of conversations, to say something of all
 _INTERFACES = Path("/sys/class/net")
@@ -40,7 +34,7 @@ def warnings(config: Config) -> list[str]:
 
 def sources(config: Config) -> Iterator[str]:
     """Logs that are missing, cannot be read, are no files, or hold something else."""
-    may_read = _reader_for(USER)
+    may_read = reader_for(USER)
     for source in config.sources:
         found = examine(source.path, source.format, may_read)
         if found.problem:
@@ -135,19 +129,3 @@ def _is_on(switch: Path, needs: Path | None = None) -> bool:
         return (needs is None or needs.is_dir()) and switch.read_text(encoding="ascii").strip() == "1"
     except OSError:
         return False
-
-
-def _reader_for(user: str) -> Callable[[str], bool] | None:
-    """Whether a file can be read by the watcher's user, asked as root; None where nobody else is meant."""
-    try:
-        account = pwd.getpwnam(user)
-    except KeyError:
-        return None
-    return partial(_can_read, account) if os.geteuid() == 0 else None
-
-
-def _can_read(account: pwd.struct_passwd, path: str) -> bool:
-    groups = os.getgrouplist(account.pw_name, account.pw_gid)
-    command = ["test", "-r", path]
-    done = subprocess.run(command, user=account.pw_uid, group=account.pw_gid, extra_groups=groups, check=False)
-    return done.returncode == 0
