@@ -8,14 +8,16 @@ root as well as it can. A new one is a function and its name in `CHECKS`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
 from .events import eve
 from .events.event import LineError
 from .events.offender import is_marked
 from .events.sources import USER, examine, last_lines, matching, reader_for
-from .firewall import boot
+from .firewall import boot, host
+from .firewall import bridges as bridging
+from .firewall.address import Network, NetworkSet
+from .firewall.bridges import Bridge
 from .firewall.entry import Origin
 from .firewall.errors import FirewallError
 from .firewall.firewall import Firewall
@@ -23,8 +25,6 @@ from .firewall.sanity import shares
 from .settings.config import Config
 
 _ENOUGH_RECORDS = 5  # of conversations, to say something of all
-_INTERFACES = Path("/sys/class/net")
-_BRIDGE_FILTER = Path("/proc/sys/net/bridge")
 
 
 def warnings(config: Config) -> list[str]:
@@ -56,22 +56,29 @@ def flowbits(config: Config) -> Iterator[str]:
                 )
 
 
-def bridges(config: Config, interfaces: Path = _INTERFACES, settings: Path = _BRIDGE_FILTER) -> Iterator[str]:
-    """Bridges whose packets go from port to port without meeting the chain (br_netfilter, in the kernel's docs)."""
+def bridges(config: Config, look: Callable[[], Sequence[Bridge]] = bridging.bridges) -> Iterator[str]:
+    """Bridges whose packets go from port to port without meeting the chain."""
     if "FORWARD" not in config.hooks:
         return
-    names = {"ipv4": "iptables", "ipv6": "ip6tables"}
-    for bridge in sorted(interfaces.glob("*/bridge")):
-        ports = sorted(port.name for port in bridge.parent.glob("brif/*"))
-        switches = [
-            (settings / f"bridge-nf-call-{names[family]}", bridge / f"nf_call_{names[family]}")
-            for family in config.families
-        ]
-        if ports and not all(_is_on(globally) or _is_on(here, settings) for globally, here in switches):
-            called = " ".join(f"net.bridge.bridge-nf-call-{names[family]}=1" for family in config.families)
+    for bridge in look():
+        if bridge.ports and not bridge.filtered.issuperset(config.families):
+            switches = " ".join(f"net.bridge.{bridging.SWITCHES[family]}=1" for family in config.families)
             yield (
-                f"bridge {bridge.parent.name}: packets between its ports ({', '.join(ports)}) "
-                f"pass the chain by, so no block stops them; 'modprobe br_netfilter' and 'sysctl {called}' change that"
+                f"bridge {bridge.name}: packets between its ports ({', '.join(bridge.ports)}) pass the chain by, so no "
+                f"block stops them; 'modprobe br_netfilter' and 'sysctl {switches}' change that"
+            )
+
+
+def networks(config: Config, links: Callable[[], Sequence[Network]] = host.links) -> Iterator[str]:
+    """Networks on the host's links whose clients would be blocked as attackers."""
+    if config.home_links or not config.home_net:
+        return
+    inside = NetworkSet(config.home_net)
+    for network in links():
+        if not network.is_host and inside.covering(network) is None:
+            yield (
+                f"network {network} is on a link of this host and not inside, so its clients can be blocked as "
+                "offenders; add it to home_net, or set home_links to true"
             )
 
 
@@ -104,7 +111,7 @@ def halves(config: Config) -> Iterator[str]:
             yield f"{key}: its networks cover {excess}, so {effect}; name smaller ones"
 
 
-CHECKS: tuple[Callable[[Config], Iterator[str]], ...] = (sources, flowbits, bridges, chains, halves)
+CHECKS: tuple[Callable[[Config], Iterator[str]], ...] = (sources, flowbits, bridges, networks, chains, halves)
 
 
 def _marked(path: str) -> list[bool]:
@@ -122,10 +129,3 @@ def _marked(path: str) -> list[bool]:
         if record.get("proto") == "TCP" and isinstance(record.get("app_proto"), str) and "flow" in record:
             found.append(is_marked(record))
     return found
-
-
-def _is_on(switch: Path, needs: Path | None = None) -> bool:
-    try:
-        return (needs is None or needs.is_dir()) and switch.read_text(encoding="ascii").strip() == "1"
-    except OSError:
-        return False
