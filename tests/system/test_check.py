@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ngfw.firewall.bridges import SWITCHES
 
 from ..namespace import Namespace
 from .conftest import FILES
@@ -16,7 +17,8 @@ from .conftest import FILES
 
 @pytest.fixture
 def host() -> Iterator[Namespace]:
-    namespace = Namespace()
+    off = {f"bridge/{name}": "0" for name in SWITCHES.values()} if Path("/proc/sys/net/bridge").exists() else {}
+    namespace = Namespace(off)
     yield namespace
     namespace.close()
 
@@ -42,3 +44,6 @@ def test_bridges_and_networks_that_are_not_as_meant(host: Namespace, tmp_path: P
     config.write_text(f"rules_directory: {tmp_path}/rules.d\n")
     (bridge,) = warnings(host, config)
     assert bridge.startswith("bridge br0: packets between its ports (port) pass the chain by")
+    if Path("/proc/sys/net/bridge").exists():
+        host.ip("link set br0 type bridge nf_call_iptables 1 nf_call_ip6tables 1")
+        assert warnings(host, config) == []
