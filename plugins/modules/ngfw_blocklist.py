@@ -28,7 +28,9 @@ options:
     type: list
     elements: str
   src:
-    description: File on the managed host.
+    description:
+      - File on the managed host, which M(ansible.builtin.copy) can bring there. For one on the controller see the
+        examples.
     type: path
   url:
     description:
@@ -97,6 +99,11 @@ EXAMPLES = r"""
   reflex.ngfw.ngfw_blocklist:
     name: few
     entries: [203.0.113.0/24, 198.51.100.10-198.51.100.20]
+
+- name: Drop what a file on the controller lists
+  reflex.ngfw.ngfw_blocklist:
+    name: ours
+    entries: "{{ lookup('ansible.builtin.file', 'bad_networks.txt') | reflex.ngfw.netset }}"
 
 - name: Remove a list
   reflex.ngfw.ngfw_blocklist:

@@ -433,7 +433,6 @@ class Service:
             "dry_run": self._dry_run,
             "rules": len(self._rules),
             "last_event": self._pipeline.last_event(),
-            "sources": self._reader.sources(),
             "modes": sorted(self._modes),
             "sensor": self._sensor.to_dict(),
             "providers": self._reputation.health(),

@@ -173,7 +173,7 @@ class Pipeline:
     def last_event(self) -> float | None:
         """The newest event's own time (epoch seconds), None before the first."""
         if self._newest is not None:
-            self._last_event, self._newest = last_time(self._newest) or self._last_event, None
+            self._last_event, self._newest = _last_time(self._newest) or self._last_event, None
         return self._last_event
 
     def modes(self, now: float) -> dict[str, float]:
@@ -192,7 +192,7 @@ class Pipeline:
         for chunk in chunks:
             files.setdefault(chunk.path, []).append(chunk)
         for parts in files.values():
-            ends = [last_time(chunk) for chunk in parts]
+            ends = [_last_time(chunk) for chunk in parts]
             since = max((end for end in ends if end is not None), default=0.0) - self._window
             for chunk, end in zip(parts, ends):
                 if end is None or end >= since:
@@ -411,7 +411,7 @@ def _decoded(log_format: str, line: bytes) -> Event | None:
         return None
 
 
-def last_time(chunk: Chunk) -> float | None:
+def _last_time(chunk: Chunk) -> float | None:
     """The time of the last line that has one."""
     end = len(chunk.data)
     while end > 0:

@@ -54,7 +54,7 @@ class Follower:
         self._since: int | None = None  # what was last written to before this (mtime, ns) is of no interest
         self._behind = False  # whether there may be more files that come before the current one
         self._asleep = False
-        self.complaint = ""  # why the path cannot be read, as it was reported
+        self._complaint = ""
 
     def start(self, *, at_end: bool) -> None:
         """Begin for the first time; what was rotated away before is of no interest."""
@@ -318,7 +318,7 @@ class Follower:
         if opened.key != file.key:
             opened.close()
             return None
-        self.complaint = ""
+        self._complaint = ""
         self._ledger.open[opened.key] = opened
         self._watcher.watch(opened, self)
         return opened
@@ -346,6 +346,6 @@ class Follower:
 
     def _complain(self, error: OSError) -> None:
         text = f"{self.path}: {error.strerror or error}"
-        if text != self.complaint:
-            self.complaint = text
+        if text != self._complaint:
+            self._complaint = text
             self._report(text)

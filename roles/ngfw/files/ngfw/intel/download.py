@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -27,8 +26,7 @@ class DownloadError(Exception):
 class Validators(NamedTuple):
     """What a server said about the file that is there, and when it was last asked (epoch seconds)."""
 
-    source: str = ""
-    """fingerprint() of the URL, which may hold a secret."""
+    url: str = ""
     etag: str | None = None
     last_modified: str | None = None
     checked_at: float = 0.0
@@ -44,17 +42,12 @@ def signature(path: Path) -> tuple[int, ...]:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def fingerprint(url: str) -> str:
-    """What tells a URL from others without its secrets."""
-    return hashlib.sha256(url.encode()).hexdigest()
-
-
 def read_validators(path: Path) -> Validators:
     """The validators kept beside the list at `path`; empty ones if there are none that can be used."""
     try:
         fields = json.loads(_beside(path).read_bytes())
         return Validators(
-            str(fields["source"]),
+            str(fields["url"]),
             _text(fields["etag"]),
             _text(fields["last_modified"]),
             float(fields["checked_at"]),
@@ -70,7 +63,7 @@ def fetch(web: Web, url: str, path: Path, *, now: float, read: Callable[[Path], 
     `read` makes ranges of a file, raising ValueError if it is no list to take. Raises DownloadError.
     """
     known = read_validators(path)
-    valid = known.source == fingerprint(url) and known.file != () and known.file == signature(path)
+    valid = known.url == url and known.file != () and known.file == signature(path)
     headers = {}
     if valid and known.etag:
         headers["If-None-Match"] = known.etag
@@ -92,9 +85,7 @@ def fetch(web: Web, url: str, path: Path, *, now: float, read: Callable[[Path], 
         except ValueError as error:
             raise DownloadError(str(error)) from None
         os.replace(fresh, path)
-        validators = Validators(
-            fingerprint(url), reply.header("ETag"), reply.header("Last-Modified"), now, signature(path)
-        )
+        validators = Validators(url, reply.header("ETag"), reply.header("Last-Modified"), now, signature(path))
         _write_validators(path, validators)
     except WebError as error:
         raise DownloadError(str(error)) from None
