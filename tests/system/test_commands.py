@@ -12,7 +12,7 @@ from ngfw.firewall.firewall import Firewall
 from ngfw.firewall.netset import Limits, parse_netset
 
 from ..namespace import wait_until
-from .conftest import Watcher, alert
+from .conftest import RULES, Watcher, alert
 
 
 def asked(watcher: Watcher, *argv: str) -> Any:
@@ -39,6 +39,24 @@ def test_a_block_can_be_explained_while_it_stands_and_afterwards(watcher: Watche
     found = asked(watcher, "explain", "198.51.100.7")
     assert found["blocks"] == []
     assert [item["action"] for item in found["history"]] == ["block", "unblock"]
+
+
+@pytest.mark.feature("U5")
+def test_why_somebody_is_not_blocked_is_explained(watcher: Watcher) -> None:
+    watcher.rules.write_text(RULES.replace("severity: high", "severity: high\n    threshold: 20", 1))
+    watcher.start()
+    watcher.write(*(alert("198.51.100.7") for _ in range(12)))
+    watcher.write(*(alert("198.51.100.8", proto="UDP") for _ in range(20)))
+    wait_until(lambda: watcher.lines("alerts.json"))
+    [count] = asked(watcher, "explain", "198.51.100.7")["counts"]
+    assert (count["rule"], count["count"], count["threshold"]) == ("High", 12, 20)
+    assert 0 < count["left"] <= 60
+    assert "12 of 20 for High, " in watcher.command("explain", "198.51.100.7").stdout
+    found = asked(watcher, "explain", "198.51.100.8")
+    assert found["counts"] == []
+    assert [(item["reason"], "spoofable: true" in item["remedy"]) for item in found["history"]] == [("spoofable", True)]
+    watcher.rules.write_text("rules: nonsense")
+    assert asked(watcher, "explain", "198.51.100.7")["counts"] is None
 
 
 def test_guards_networks_and_ipv6_are_explained(watcher: Watcher) -> None:

@@ -21,7 +21,7 @@ from ..namespace import shared, wait_until
 from .conftest import FILES, HOST, RULES, Network, Watcher, alert
 
 
-@pytest.mark.feature("E3")
+@pytest.mark.feature("E3", "U6")
 def test_reload_takes_new_rules_and_refuses_broken_ones(watcher: Watcher) -> None:
     watcher.start()
     watcher.rules.write_text(RULES.replace("alert.severity == 1", "alert.severty == 1"))
@@ -41,6 +41,15 @@ def test_reload_takes_new_rules_and_refuses_broken_ones(watcher: Watcher) -> Non
     watcher.write(alert("198.51.100.2"), alert("198.51.100.9", **medium), alert("198.51.100.3", **medium))
     wait_until(lambda: len(watcher.lines("alerts.json")) == 3)
     assert watcher.blocked() == {"198.51.100.1", "198.51.100.3"}
+
+    watcher.configure(rule_overrides={"Medium": {"expression": "alert.severity == 3"}})
+    watcher.reload()
+    watcher.write(alert("198.51.100.4", alert={**medium["alert"], "severity": 3}))
+    wait_until(lambda: len(watcher.lines("alerts.json")) == 4)
+    assert watcher.blocked() == {"198.51.100.1", "198.51.100.3", "198.51.100.4"}
+    watcher.configure(rule_overrides={"Mediun": {"threshold": 3}})
+    watcher.reload()
+    assert watcher.lines("daemon.log", "'rule_overrides' names no rule, 'Mediun'; did you mean 'Medium'?")
 
     watcher.config.write_text("{no_such_key: 1}")
     watcher.reload()

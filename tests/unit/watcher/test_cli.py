@@ -127,6 +127,25 @@ def test_check_warns_of_what_is_valid_and_hardly_meant(here: Here, capsys: pytes
     assert (found["valid"], len(found["warnings"])) == (True, 2)
 
 
+@pytest.mark.feature("U6")
+def test_check_says_which_rules_are_overridden_and_replay_uses_them(
+    here: Here, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here.write(rule_overrides={"High": {"threshold": 2, "enabled": True}})
+    assert here.run("check") == 0
+    assert capsys.readouterr().out.splitlines()[0] == "High: threshold 1 -> 2"
+    assert here.run("check", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["overridden"] == {"High": ["threshold 1 -> 2"]}
+    for rules in ([], ["--rules", str(here.rules)]):
+        assert here.run("replay", "--json", *rules, str(here.log)) == 0
+        assert capsys.readouterr().out == ""
+    here.write(rule_overrides={"Low": {"threshold": 2}})
+    assert here.run("check") == 2
+    assert capsys.readouterr().out.startswith(f"{here.config}:2: 'rule_overrides' names no rule, 'Low'; there is High")
+    assert here.run("replay", "--json", "--rules", str(here.rules), str(here.log)) == 0
+    assert '"action":"block"' in capsys.readouterr().out
+
+
 def test_a_missing_configuration_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["watch", "--config", str(tmp_path / "none.yml")]) == 2
     assert "none.yml" in capsys.readouterr().err

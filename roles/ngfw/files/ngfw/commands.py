@@ -63,6 +63,7 @@ def watch(arguments: Namespace) -> int:
 
 def check(arguments: Namespace) -> int:
     from .check import warnings
+    from .display.overrides import overridden
 
     path = arguments.config or DEFAULT_CONFIG
     try:
@@ -75,10 +76,12 @@ def check(arguments: Namespace) -> int:
         else:
             show(*map(str, error.problems))
         return USAGE
-    found = warnings(config)
+    found, changes = warnings(config), overridden(rules)
     if arguments.json:
-        show_json({"valid": True, "problems": [], "warnings": found, "rules": len(rules)})
+        verdict = {"valid": True, "problems": [], "warnings": found, "rules": len(rules)}
+        show_json({**verdict, "overridden": changes} if changes else verdict)
     else:
+        show(*(f"{name}: {', '.join(texts) or 'overridden by what it says itself'}" for name, texts in changes.items()))
         show(*(f"warning: {warning}" for warning in found))
         show(f"{path} and {len(rules)} enabled rules in {config.rules_directory} are valid")
     return DONE
@@ -221,7 +224,9 @@ def flush(arguments: Namespace) -> int:
 
 
 def explain(arguments: Namespace) -> int:
+    from .display.counts import open_counts
     from .display.explain import alerts, explained_lines, history, listing_dicts, offences, reputation, touching
+    from .effects.enforcement import inside
     from .firewall.address import parse_network
 
     network = parse_network(arguments.address)
@@ -230,6 +235,12 @@ def explain(arguments: Namespace) -> int:
         info = firewall.info(("blocks", "whitelist"))
         listings = firewall.listings([network])
         others = _others(firewall, lambda other: (other.info(("blocks",)).blocks_dict(), other.listings([network])))
+    try:
+        rules = _rules([Path(config.rules_directory)], config)
+        guarded = [parse_network(item["address"]) for item in info.whitelist_dict()]
+        counts = open_counts(config, rules, network, host_networks=inside(config), guarded=guarded, now=time.time())
+    except ConfigError:
+        counts = None
     logs = Path(config.log_directory)
     wide = network.widened(config.ipv6_prefix) if network.family == "ipv6" else network
     found = {
@@ -243,6 +254,7 @@ def explain(arguments: Namespace) -> int:
             if listed or touching(blocks, network)
         ],
         "reputation": reputation(config, network),
+        "counts": counts,
         "offences": offences(Path(config.state_directory), sorted({network, wide})),
         "history": history(logs, sorted({network, wide})),
         "alerts": alerts(logs, network),
@@ -349,17 +361,17 @@ def _saved_sets(arguments: Namespace) -> Path:
     return Path(_config(arguments).state_directory) / SETS
 
 
-def _rules(paths: list[Path], config: Config) -> RuleSet:
+def _rules(paths: list[Path], config: Config, *, all_rules: bool = True) -> RuleSet:
     from .rules.load import load_rules
 
-    return load_rules(paths, config.defaults)
+    return load_rules(paths, config.defaults, config.rule_overrides, all_rules=all_rules)
 
 
 def _replay_setup(arguments: Namespace) -> tuple[Config, RuleSet]:
     config = _config(arguments)
     configured = arguments.config is not None or Path(DEFAULT_CONFIG).exists()
     if arguments.rules:
-        return config, _rules([Path(path) for path in arguments.rules], config)
+        return config, _rules([Path(path) for path in arguments.rules], config, all_rules=False)
     if configured or not SHIPPED_RULES.is_dir():
         return config, _rules([Path(config.rules_directory)], config)
     return config, _rules([SHIPPED_RULES], config)

@@ -171,7 +171,7 @@ class Service:
         self._reputation.adopt(self._config.intel, self._rules)
         self._reputation.recover(self._state.lookups())
         self._reader.open(self._state.positions())
-        self._pipeline.recall(self._reader.before())
+        self._pipeline.recall(self._reader.before(), now=self._clock())
         self._arm_alarm()
         if self._notifier.watchdog_seconds is not None:
             self._watchdog(self._notifier.watchdog_seconds)
@@ -386,7 +386,7 @@ class Service:
         self._pipeline = self._new_pipeline()
         self._pipeline.host_networks = self._enforcement.inside()
         self._reader.adopt(config)
-        self._pipeline.recall(self._reader.before())
+        self._pipeline.recall(self._reader.before(), now=self._clock())
         self._journal.say(f"reloaded: {len(rules)} rules")
         self._warn_without_rules()
 
@@ -402,6 +402,7 @@ class Service:
             self._rules,
             self._enforcement.look,
             ask=self._reputation.ask,
+            knows=self._reputation.knows_anything,
             history=self._history,
             metrics=self._metrics,
             report=self._warn,
@@ -435,6 +436,7 @@ class Service:
             "last_event": self._pipeline.last_event(),
             "modes": sorted(self._modes),
             "sensor": self._sensor.to_dict(),
+            "idle_rules": self._pipeline.idle_rules(),
             "providers": self._reputation.health(),
             "counters": self._metrics.to_dict(),
         }

@@ -23,7 +23,7 @@ from ngfw.intel.desk import MAX_TEXT
 from ngfw.intel.verdict import State, Verdict, rated
 from ngfw.metrics import Metrics
 from ngfw.rules.load import parse_rules
-from ngfw.settings.config import CircuitBreaker, Config, Escalation
+from ngfw.settings.config import CircuitBreaker, Config, Escalation, HighAlert, Intel
 
 NOW = 1_756_812_285.0
 RULES = """
@@ -321,16 +321,92 @@ def test_fast_log(setup: Setup) -> None:
         b"09/02/2025-11:24:45.000001  [**] [1:2000004:1] TEST [**] [Classification: x] [Priority: 1] "
         b"{TCP} 203.0.113.7:40000 -> 192.0.2.1:80\n"
     )
-    batch = setup.feed(line + b"nonsense\n", format="fast", now=NOW + 9e6)
+    batch = setup.feed(line + b"nonsense\n", format="fast", now=NOW + 25 * 3600)
     assert outcomes(batch) == [("new", "block", "203.0.113.7")]
     assert setup.metrics.lines_invalid == 1
 
 
-def test_unreadable_times_take_the_present(setup: Setup) -> None:
-    assert setup.feed(alert(timestamp="never")).decisions[0].time == NOW
-    again = Setup()
-    again.feed(alert("198.51.100.9"), now=None)
-    assert again.feed(alert(timestamp="never"), now=None).decisions[0].time == NOW
+@pytest.mark.feature("S7")
+@pytest.mark.parametrize(
+    "changes", [{"timestamp": "never"}, {"timestamp": None}, {"timestamp": "2025-02-30T00:00:00Z"}]
+)
+def test_unreadable_times_take_the_present_where_there_is_one(changes: dict[str, Any]) -> None:
+    setup = Setup(RULES + SLOW)
+    batch = setup.feed(alert(**changes))
+    assert [(each.time, each.action) for each in batch.decisions] == [(NOW, "block")]
+    ssh = alert("198.51.100.9", event_type="ssh", dest_port=22, **changes)
+    assert outcomes(setup.feed(ssh * 3)) == [("new", "block", "198.51.100.9")]
+    # A recording has no present: such an event blocks nobody, and counts for nothing.
+    replay = Setup(RULES + SLOW)
+    replay.feed(alert("198.51.100.8"), now=None)
+    batch = replay.feed(alert(**changes), now=None)
+    assert [(each.time, each.action, each.what.reason) for each in batch.decisions] == [(NOW, "skip", "stale: no time")]
+    assert replay.feed(ssh * 9, now=None).decisions == []
+    dated = alert("198.51.100.9", event_type="ssh", dest_port=22)
+    assert replay.feed(dated * 2, now=None).decisions == []
+    assert outcomes(replay.feed(dated, now=None)) == [("new", "block", "198.51.100.9")]
+
+
+def login(at: float, source: str = "203.0.113.7") -> bytes:
+    return alert(source, event_type="ssh", dest_port=22, at=at)
+
+
+@pytest.mark.feature("S7", "F3")
+def test_events_of_a_clock_that_is_ahead_count_as_of_now_and_keep_their_time() -> None:
+    setup = Setup(SLOW.join(("rules:", "")))
+    assert setup.feed(login(NOW + 900) + login(NOW + 4e6), now=NOW).decisions == []
+    (decision,) = setup.feed(login(NOW + 901), now=NOW + 1).decisions
+    assert (decision.action, decision.time) == ("block", NOW + 901)
+    # Those in the future have not pushed out what is counted now.
+    setup.feed(login(NOW + 10, "203.0.113.8") + login(4e9, "203.0.113.9"), now=NOW + 10)
+    assert outcomes(setup.feed(login(NOW + 11, "203.0.113.8") * 2, now=NOW + 11)) == [("new", "block", "203.0.113.8")]
+
+
+@pytest.mark.feature("S7", "F3", "F9")
+def test_a_clock_set_back_forgets_what_lies_in_its_future_in_every_window() -> None:
+    config = replace(Config.default(), high_alert=HighAlert(blocks=2, window=60))
+    setup = Setup(RULES + SLOW, config)
+    setup.feed(alert("198.51.100.1") + alert("198.51.100.2"), login(NOW) * 2, now=NOW)
+    assert setup.pipeline.modes(NOW)
+    back = NOW - 20
+    assert not setup.pipeline.modes(back)
+    assert setup.feed(login(back) * 2, now=back).decisions == []
+    assert outcomes(setup.feed(login(back + 1), now=back + 1)) == [("new", "block", "203.0.113.7")]
+
+
+@pytest.mark.feature("S7", "F3")
+def test_a_clock_corrected_by_less_than_a_second_forgets_nothing() -> None:
+    setup = Setup(RULES + SLOW)
+    setup.feed(login(NOW) * 2, now=NOW)
+    assert outcomes(setup.feed(login(NOW - 0.5), now=NOW - 0.5)) == [("new", "block", "203.0.113.7")]
+
+
+@pytest.mark.feature("S7", "F3")
+def test_a_clock_that_jumps_forward_ages_all() -> None:
+    setup = Setup(RULES + SLOW)
+    setup.feed(login(NOW) * 2, now=NOW)
+    later = NOW + 86_400
+    assert setup.feed(login(later), now=later).decisions == []
+    assert outcomes(setup.feed(login(later + 1) * 2, now=later + 1)) == [("new", "block", "203.0.113.7")]
+
+
+@pytest.mark.feature("S7", "A2")
+def test_lines_from_before_the_clock_was_set_back_are_not_recalled() -> None:
+    lines = login(NOW + 3600) * 2 + login(NOW, "198.51.100.9") + login(NOW)
+    for now, hit in ((NOW, "198.51.100.9"), (NOW - 60, None)):
+        setup = Setup(RULES + SLOW)
+        setup.pipeline.recall([Chunk("eve", "eve.json", lines, 0)], now=now)
+        assert setup.feed(login(NOW), now=NOW).decisions == []
+        assert bool(setup.feed(login(NOW, "198.51.100.9") * 2, now=NOW).decisions) is (hit is not None)
+
+
+@pytest.mark.feature("S7", "F4")
+def test_an_event_without_a_time_in_a_recording_begins_no_sequence() -> None:
+    then = RULES + "  - {name: Then, type: ssh, expression: true, sequence: {after: High, within: 3600}}\n"
+    for timestamp, hits in (("never", 0), (stamp(NOW), 1)):
+        setup = Setup(then)
+        setup.feed(alert(timestamp=timestamp) + alert(event_type="ssh", at=NOW + 1), now=None)
+        assert setup.metrics.rule_hits["Then"] == hits
 
 
 def test_names_of_types_do_not_fill_memory(setup: Setup) -> None:
@@ -506,6 +582,66 @@ def test_under_any_other_rule_a_forged_flood_is_refused_as_such() -> None:
     setup.feed(flood(10_000, **UDP))
     assert setup.metrics.skips == {"spoofable": 10_000}
     assert not setup.pipeline.modes(NOW)
+
+
+ASKS = RULES.replace("severity: high", "severity: high\n    intel: require").replace("High", "Asks")
+
+
+@pytest.mark.feature("U5", "B5")
+def test_a_rule_that_asks_for_reputation_where_there_is_none_fills_no_history() -> None:
+    setup, informed = Setup(ASKS), False
+    setup.pipeline = Pipeline(
+        setup.config,
+        setup.rules,
+        setup.recorder.look,
+        ask=lambda address, case: [Verdict("firehol_level1", State.LIST_MISSING)],
+        knows=lambda: informed,
+        metrics=setup.metrics,
+        report=setup.said.append,
+    )
+    assert setup.pipeline.idle_rules() == []
+    lines = [alert(f"203.0.113.{n}") + alert(f"198.51.100.{n}", proto="UDP") for n in range(1, 51)]
+    batch = setup.feed(*lines)
+    assert [each.what.reason for each in batch.decisions] == [
+        "reputation: REPUTATION UNKNOWN (fail-open: all TI providers failed)"
+    ]
+    assert len(batch.alerts) == 100
+    assert setup.metrics.skips == {"reputation": 50, "spoofable": 50}
+    assert setup.pipeline.idle_rules() == ["Asks"]
+    (said,) = setup.said
+    assert said.startswith("rule 'Asks' asks for reputation, and there is no list and no key")
+    informed = True
+    assert setup.pipeline.idle_rules() == []
+    assert len(setup.feed(alert("203.0.113.77") + alert("203.0.113.78")).decisions) == 2
+    informed = False
+    assert len(setup.feed(alert("203.0.113.79") + alert("203.0.113.80")).decisions) == 1
+    assert len(setup.said) == 2
+
+
+@pytest.mark.feature("U5")
+def test_a_rule_that_asks_and_blocks_where_nobody_knows_is_not_idle() -> None:
+    setup = Setup(ASKS, replace(Config.default(), intel=Intel(fail_policy="closed")))
+    setup.pipeline = Pipeline(setup.config, setup.rules, setup.recorder.look, knows=lambda: False)
+    assert [each.action for each in setup.feed(alert() + alert("203.0.113.8")).decisions] == ["block"] * 2
+    skips = setup.feed(alert("203.0.113.9", proto="UDP") + alert("203.0.113.10", proto="UDP")).decisions
+    assert [each.what.reason for each in skips] == ["spoofable"] * 2
+
+
+@pytest.mark.feature("F9", "F6")
+@pytest.mark.parametrize("kind", ["iptables_log", "iptables_rate_limit"])
+def test_the_breaker_and_high_alert_count_and_refuse_only_what_stops_packets(kind: str) -> None:
+    config = replace(Config.default(), circuit_breaker=CircuitBreaker(5, 60), high_alert=HighAlert(blocks=3))
+    both = RULES.replace("type: iptables_block, config", f"type: {kind}, config")
+    blocks = RULES.replace("rules:\n", "").replace("name: High", "name: Cut off").replace("== 1", "== 2")
+    setup = Setup(both + blocks, config)
+    assert len(setup.feed(flood(50)).decisions) == 50
+    assert not setup.pipeline.modes(NOW)
+    record = json.loads(alert())["alert"]
+    worse = b"".join(alert(f"198.51.100.{n}", alert={**record, "severity": 2}) for n in range(1, 31))
+    assert setup.feed(worse).decisions
+    assert setup.metrics.skips == {"breaker": 10}
+    assert len(setup.pipeline.modes(NOW)) == 2
+    assert [each.outcome for each in setup.feed(alert("203.0.113.200")).decisions] == [Outcome.NEW]
 
 
 @pytest.mark.feature("F9")

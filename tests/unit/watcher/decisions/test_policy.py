@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from ngfw.decisions.cases import Hung
 from ngfw.decisions.decision import MAX_MESSAGE, Decision, Lift, Outcome
-from ngfw.decisions.policy import Terms, decide, reconsider
+from ngfw.decisions.policy import OF_ANY_ZONE, Terms, decide, reconsider
 from ngfw.effects.recorder import Recorder
 from ngfw.events.offender import Resolution, proof
 from ngfw.firewall.address import Network, NetworkSet, parse_host, parse_network
@@ -101,7 +101,7 @@ def judge(
     enforcer: Recorder | None = None,
     terms: Terms = TERMS,
     age: float = 0.0,
-    stamped: bool = True,
+    slack: float | None = 0.0,
     verdicts: tuple[Verdict, ...] = (),
     earlier: int = 0,
     high_alert: bool = False,
@@ -110,7 +110,7 @@ def judge(
     hit = Hit(of or rule(), event or record(), NOW - age, 1)
     known = Known(enforcer or Recorder(), verdicts, earlier, high_alert, offended)
     shown = proof(hit.record, resolution, NetworkSet())
-    return decide(hit, action, resolution, shown, known, terms, now=NOW, stamped=stamped)
+    return decide(hit, action, resolution, shown, known, terms, now=NOW, slack=slack)
 
 
 def judge_again(
@@ -186,9 +186,28 @@ def test_an_old_event_blocks_nobody(age: float, stale: bool) -> None:
     assert judge(age=age).what.reason.startswith("stale") is stale
 
 
-def test_a_permanent_block_and_a_fast_log_line_are_never_stale() -> None:
+def test_a_permanent_block_is_never_stale() -> None:
     assert judge(age=9e6, action=RuleAction(Action.DROP, "offender", 0)).outcome is Outcome.NEW
-    assert judge(age=9e6, stamped=False).outcome is Outcome.NEW
+
+
+@pytest.mark.feature("S7")
+def test_a_line_of_an_unknown_zone_is_stale_only_where_it_is_in_every_zone() -> None:
+    assert judge(age=26 * 3600 + 1800, slack=OF_ANY_ZONE).outcome is Outcome.NEW
+    assert judge(age=26 * 3600 + 1801, slack=OF_ANY_ZONE).what.reason == "stale: 95401 s old"
+
+
+@pytest.mark.feature("S7")
+def test_what_has_no_time_where_there_is_no_clock_blocks_nobody() -> None:
+    forever = RuleAction(Action.DROP, "offender", 0)
+    assert judge(slack=None).what.reason == judge(slack=None, action=forever).what.reason == "stale: no time"
+    assert judge(slack=None, event=record(proto="UDP")).what.reason == "stale: no time"
+
+
+@pytest.mark.feature("S7")
+def test_each_action_is_stale_by_its_own_duration() -> None:
+    short, long = (RuleAction(Action.DROP, "offender", seconds) for seconds in (60, 3600))
+    assert judge(age=61, action=short).what.reason == "stale: 61 s old"
+    assert judge(age=61, action=long).outcome is Outcome.NEW
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,15 @@ def test_a_clock_that_jumps() -> None:
     assert not alert.active(5000.0)
 
 
+@pytest.mark.feature("S7")
+def test_blocks_in_the_future_of_a_clock_that_was_set_back_do_not_count() -> None:
+    surges = Surges(HighAlert(blocks=3, window=60), CircuitBreaker(blocks=5, window=60))
+    assert [surges.refusal(False, 1000.0 + second) for second in range(5)] == [None] * 5
+    surges.forget_after(1001.5)
+    assert [surges.refusal(False, 1001.5) for _ in range(4)][:3] == [None] * 3
+    assert surges.modes(1062.0) == {}
+
+
 def test_nothing_is_nothing() -> None:
     alert = Surge(blocks=1, window=1)
     assert not alert.active(10.0)

@@ -585,3 +585,17 @@ def test_importing_it_does_not_import_requests() -> None:
     code = "import sys, ngfw.intel.desk; sys.exit('requests' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(lookups_module.__file__).parents[2])}
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+
+
+@pytest.mark.feature("U5")
+def test_it_says_whether_anybody_can_be_of_bad_reputation(
+    office: Callable[..., Office], tmp_path: Path, helper: Any
+) -> None:
+    nowhere, path = str(tmp_path / "nowhere"), tmp_path / "list"
+    here = office(key_file=nowhere, netsets=(Netset("list", str(path)),))
+    here.state(ONE)
+    helper.until(lambda: not here.desk.knows_anything())
+    path.write_text("203.0.113.0/24\n")
+    here.desk.read_lists()
+    helper.until(here.desk.knows_anything)
+    assert office().desk.knows_anything()  # with a key

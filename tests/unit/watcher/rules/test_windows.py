@@ -38,23 +38,58 @@ def test_events_out_of_order_count_all_the_same() -> None:
     assert [counter.add("a", time) for time in (100, 90, 95, 50)] == [1, 2, 3, 4]
 
 
-def test_an_event_older_than_the_window_does_not_count() -> None:
+@pytest.mark.feature("S7")
+def test_an_event_older_than_the_window_does_not_count_with_newer_ones() -> None:
     counter = Counter(3, 60)
-    counter.add("a", 1000)
-    counter.add("b", 1000)
-    assert counter.add("a", 900) == 1
-    assert counter.add("a", 1001) == 2
+    assert [counter.add("a", time) for time in (1000, 900, 1001, 1002)] == [1, 1, 2, 3]
 
 
-def test_a_single_date_in_the_future_does_not_blind_a_group() -> None:
+@pytest.mark.feature("S7")
+@pytest.mark.parametrize("wrong", [4e9, 0.0])
+def test_a_single_wrong_date_does_not_blind_a_group(wrong: float) -> None:
     counter = Counter(3, 60)
-    counter.add("a", 4e9)
-    assert [counter.add("a", 100 + n) for n in range(4)] == [1, 1, 2, 3]
+    counter.add("a", wrong)
+    assert [counter.add("a", 5000 + n) for n in range(4)] == [1, 2, 3, 1]
 
 
+@pytest.mark.feature("S7")
+def test_a_wrong_date_in_the_past_takes_nothing_from_a_group() -> None:
+    counter = Counter(3, 60)
+    assert [counter.add("a", time) for time in (5000, 5001, 0, 5002)] == [1, 2, 1, 3]
+
+
+@pytest.mark.feature("S7")
 def test_a_clock_set_back_begins_anew() -> None:
     counter = Counter(3, 60)
-    assert [counter.add("a", time) for time in (5000, 5001, 0, 1, 2)] == [1, 2, 2, 1, 2]
+    assert [counter.add("a", time) for time in (5000, 5001, 0, 1, 2)] == [1, 2, 1, 2, 3]
+
+
+@pytest.mark.feature("S7")
+def test_two_clocks_are_counted_apart() -> None:
+    counter = Counter(4, 60)
+    found = [counter.add("a", time) for second in range(4) for time in (5000 + second, 1000 + second)]
+    assert found[:7] == [1, 1, 2, 2, 3, 3, 4]
+    values = DistinctCounter(4, 60)
+    assert [values.add("a", n, (n + 1) % 2 * 4000 + n) for n in range(7)] == [1, 1, 2, 2, 3, 3, 4]
+
+
+@pytest.mark.feature("S7")
+def test_what_lies_in_the_future_of_a_clock_that_was_set_back_is_forgotten() -> None:
+    counter, values, memory = Counter(9, 600), DistinctCounter(9, 600), Memory(600)
+    for number, time in enumerate((100, 150, 200, 250)):
+        counter.add("a", time)
+        values.add("a", number, time)
+    counter.add("b", 300)
+    values.add("b", 1, 300)
+    memory.note("a", 100)
+    memory.note("b", 200)
+    for part in (counter, values, memory):
+        part.forget_after(175)
+    assert (len(counter), len(values), len(memory)) == (1, 1, 1)
+    assert (counter.add("a", 176), values.add("a", 9, 176)) == (3, 3)
+    assert counter.add("b", 176) == values.add("b", 9, 176) == 1
+    assert (memory.recalls("a", 176, 600), memory.recalls("b", 260, 600)) == (True, False)
+    assert (counter._marks, values._count) == (4, 4)
 
 
 @pytest.mark.feature("F3")
@@ -115,8 +150,7 @@ def test_values_outside_the_window_are_forgotten() -> None:
 def test_distinct_values_survive_disorder_and_a_clock_set_back() -> None:
     counter = DistinctCounter(4, 60)
     assert [counter.add("a", n, time) for n, time in enumerate((100, 90, 95))] == [1, 2, 3]
-    assert counter.add("a", 9, 0) == 3
-    assert counter.add("a", 9, 1) == 1
+    assert [counter.add("a", n, time) for n, time in enumerate((0, 1, 2, 3))] == [1, 2, 3, 4]
 
 
 @pytest.mark.feature("F4")
@@ -182,13 +216,52 @@ def test_events_in_order_hit_as_a_plain_reading_says(times: list[int], threshold
 @given(TIMES, st.integers(2, 6), st.integers(1, 40))
 def test_events_in_any_order_never_hit_too_early(times: list[int], threshold: int, window: int) -> None:
     counter = Counter(threshold, window)
-    since: list[int] = []
-    for time in times:
-        since.append(time)
+    hits = 0
+    for number, time in enumerate(times, 1):
         if counter.add("a", time) >= threshold:
-            best = max(sum(1 for each in since if end - window <= each <= end) for end in since)
-            assert best >= threshold
-            since = []
+            hits += 1
+            assert max(sum(1 for each in times[:number] if end - window <= each <= end) for end in times) >= threshold
+            assert hits * threshold <= number
+
+
+TIME = st.one_of(st.integers(0, 300), st.integers(0, 4_000_000_000))
+JUMPS = st.lists(st.tuples(st.sampled_from("ab"), TIME), max_size=60)
+
+
+@pytest.mark.feature("S7")
+@given(JUMPS, st.integers(2, 5), st.integers(1, 100), st.integers(0, 4_000_000_000))
+def test_whatever_the_clocks_did_before_an_attack_is_seen(
+    before: list[tuple[str, int]], threshold: int, window: int, start: int
+) -> None:
+    counter, values = Counter(threshold, window), DistinctCounter(threshold, window)
+    for group, time in before:
+        counter.add(group, time)
+        values.add(group, time, time)
+    attack = [start + number / threshold for number in range(threshold)]
+    assert max(counter.add("a", time) for time in attack) == threshold
+    assert max(values.add("a", -time - 1, time) for time in attack) == threshold
+
+
+@pytest.mark.feature("S7")
+@given(JUMPS, st.integers(2, 5), st.integers(1, 100), st.integers(0, 4_000_000_000))
+def test_a_clock_set_back_keeps_nothing_of_its_future(
+    before: list[tuple[str, int]], threshold: int, window: int, now: int
+) -> None:
+    counter, values, memory = Counter(threshold, window), DistinctCounter(threshold, window), Memory(window)
+    for group, time in before:
+        counter.add(group, time)
+        values.add(group, time, time)
+        memory.note(group, time)
+    for part in (counter, values, memory):
+        part.forget_after(now)
+    kept = [*memory._hits.values()]
+    for marks in (*counter._groups.values(), *counter._past._groups.values()):
+        kept += [marks] if isinstance(marks, float) else marks
+    for each in (*values._groups.values(), *values._past._groups.values()):
+        kept += each[1:] if isinstance(each, tuple) else each.values()
+    assert max(kept, default=0) <= now
+    assert counter._marks == sum(1 if isinstance(each, float) else len(each) for each in counter._groups.values())
+    assert values._count == sum(1 if isinstance(each, tuple) else len(each) for each in values._groups.values())
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 100)), max_size=60), st.integers(2, 5), st.integers(1, 40))

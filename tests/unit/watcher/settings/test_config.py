@@ -41,6 +41,7 @@ intel:
   netsets: [{name: firehol_level1, path: /var/lib/ngfw/firehol_level1.netset, url: null, refresh: 1h}]
   abuseipdb: {key_file: /etc/ngfw/abuseipdb.key, url: "https://api.abuseipdb.com/api/v2/check", timeout: 0.8s,
               cache: 30m, per_minute: 20, per_day: 1000}
+rule_overrides: {}
 metrics: {listen: "127.0.0.1:9910"}
 on_stop: keep
 dry_run: false

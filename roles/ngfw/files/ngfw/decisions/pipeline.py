@@ -6,8 +6,9 @@ The service drives it with what has just been written, the replay with recorded 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, Optional
 
 from ..events import eve, fastlog
@@ -18,7 +19,7 @@ from ..firewall.address import Network, NetworkSet, parse_host
 from ..firewall.errors import AddressError, FirewallError
 from ..intel.mailbox import Answer, Case
 from ..metrics import Metrics
-from ..rules.engine import Engine, Hit
+from ..rules.engine import Count, Engine, Hit
 from ..rules.load import RuleSet
 from ..rules.model import RuleAction
 from ..rules.regex import Patience
@@ -26,17 +27,18 @@ from ..settings.config import Config
 from .cases import decode
 from .decision import Decision, Lift, Outcome, counted, noted, signature, skipped
 from .history import History
-from .policy import Sight, Terms, decide, reconsider, widened
+from .past import decoded, worth_reading
+from .policy import OF_ANY_ZONE, Sight, Terms, decide, reconsider, widened
+from .skips import Skips
 from .surge import Surges
 from .view import Ask, View
 
-REPEAT_SECONDS = 60.0
-"""A skip of the same address, rule and reason is one line in this time."""
+_SET_BACK = 1.0
+"""Seconds by which the clock is corrected without that anything is forgotten."""
 
 _Key = tuple[int, Optional[Network]]
 """The id() of a rule's action, and an offender."""
 
-_MANY_SKIPS = 65_536
 _MANY_TYPES = 64
 
 
@@ -59,11 +61,11 @@ class Batch(NamedTuple):
 
 
 class _Match(NamedTuple):
-    """An event that rules were hit by, its time (epoch seconds) and who is behind it; `stamped` is as for decide()."""
+    """An event that rules were hit by, its time (epoch seconds) and who is behind it; `slack` is as for decide()."""
 
     event: Event
     time: float
-    stamped: bool
+    slack: float | None
     resolution: Resolution
     hits: list[Hit]
 
@@ -79,6 +81,7 @@ class Pipeline:
         *,
         host_networks: Iterable[Network] = (),
         ask: Ask | None = None,
+        knows: Callable[[], bool] | None = None,
         history: History | None = None,
         metrics: Metrics | None = None,
         report: Callable[[str], None] | None = None,
@@ -87,7 +90,8 @@ class Pipeline:
         """`look` says what is in force, for one batch after the other; `host_networks` are inside beside
         `home_net`; `report` is told the first bad line of each kind; `patience` is what all regexes may take.
 
-        Without `ask` there are no providers, without `history` no offender was blocked before.
+        Without `ask` there are no providers, without `history` no offender was blocked before. `knows` says whether
+        anybody can be of bad reputation now: while nobody can, what rules that ask would refuse is only counted.
         """
         self.metrics = metrics or Metrics()
         self._rules = rules
@@ -105,12 +109,13 @@ class Pipeline:
         self._met: dict[_Key, tuple[Network, str]] = {}  # what is blocked, and why
         self._counted_again: dict[_Key, Decision] = {}
         self._terms = _terms(config)
+        asking = [rule.name for rule in rules if rule.intel != "skip" and not self._terms.fail_closed]
+        self._skips = Skips(self.metrics, asking, knows, report or _ignore)
         self._home_net = config.home_net
         self._tunnels = NetworkSet(config.trusted_tunnels)
         self._report = report or _ignore
         self._reported: set[str] = set()
-        self._repeats = _Repeats()
-        self._time = 0.0
+        self._time = self._now = 0.0
         self._newest: Chunk | None = None  # looked into when somebody asks
         self._last_event: float | None = None
         self.host_networks = host_networks
@@ -130,6 +135,8 @@ class Pipeline:
 
         `goes_on`: they belong to the same moment as those before, whose blocks have been put in force.
         """
+        if now is not None:
+            self._set_clock(now)
         batch = Batch([], [], [], self._view.begin())
         if not goes_on:
             self._wide.clear()
@@ -156,6 +163,7 @@ class Pipeline:
 
     def answered(self, answers: Iterable[Answer], *, now: float) -> tuple[Batch, list[Lift]]:
         """Decide again what these answers were waited for, at the time `now` (epoch seconds)."""
+        self._set_clock(now)
         batch, lifts = Batch([], [], [], self._view.begin()), []
         for answer in answers:
             hung_on = [hung for hung in (decode(text, self._rules) for text in answer.cases.values()) if hung]
@@ -165,7 +173,7 @@ class Pipeline:
                 if isinstance(decision, Lift):
                     lifts.append(decision)
                 elif decision is not None:
-                    if decision.outcome is Outcome.NEW:
+                    if decision.outcome is Outcome.NEW and hung.action.action.stops_packets:
                         decision = self._limited(decision, hung.hit, hung.action, hung.proven, now)
                     self._file(decision, batch, now)
         return batch, lifts
@@ -178,33 +186,47 @@ class Pipeline:
 
     def modes(self, now: float) -> dict[str, float]:
         """What many new blocks have switched on, with the seconds until silence alone ends it."""
+        self._set_clock(now)
         return self._surges.modes(now)
 
-    def recall(self, chunks: Iterable[Chunk]) -> None:
+    def _set_clock(self, now: float) -> None:
+        """What time it is. If the clock was set back, what was counted in its future counts no more."""
+        if now < self._now - _SET_BACK:
+            self._engine.forget_after(now)
+            self._surges.forget_after(now)
+            self._skips.forget()
+        self._now = now
+
+    def counts(self, address: Network, now: float) -> list[Count]:
+        """How far the address, or a network around it, is on its way to thresholds at that time (epoch seconds)."""
+        names = {str(address.widened(prefix)) for prefix in range(1, address.prefix + 1)}
+
+        def is_about(group: Hashable) -> bool:
+            return not names.isdisjoint(group) if isinstance(group, tuple) else group in names
+
+        return self._engine.counts(is_about, now)
+
+    def idle_rules(self) -> list[str]:
+        """The rules that act on nobody since nothing is known of anybody's reputation; nothing if none was hit."""
+        return self._skips.idle_rules()
+
+    def recall(self, chunks: Iterable[Chunk], *, now: float = math.inf) -> None:
         """Count the lines that were decided by an earlier run, without any effect but the thresholds' counts.
 
-        Of each file only what lies within the longest window before its last line matters.
+        Of each file only what lies within the longest window before its last line matters. What is later than that, or
+        than `now` (epoch seconds), was written before the clock was set back.
         """
         if not self._counted:
             return
         self._wide.clear()
-        files: dict[str, list[Chunk]] = {}
-        for chunk in chunks:
-            files.setdefault(chunk.path, []).append(chunk)
-        for parts in files.values():
-            ends = [_last_time(chunk) for chunk in parts]
-            since = max((end for end in ends if end is not None), default=0.0) - self._window
-            for chunk, end in zip(parts, ends):
-                if end is None or end >= since:
-                    self._recall(chunk, since)
-
-    def _recall(self, chunk: Chunk, since: float) -> None:
-        lines = chunk.data.split(b"\n") if chunk.format == "fast" else self._sieve_of_counted.sift(chunk.data)[0]
-        for line in lines:
-            event = _decoded(chunk.format, line)
-            if event is None or event.time is None or event.time < since or event.type not in self._counted:
-                continue
-            self._count_again(event, event.time)
+        for chunk, since, until in worth_reading(chunks, self._window, now):
+            fast = chunk.format == "fast"
+            for line in chunk.data.split(b"\n") if fast else self._sieve_of_counted.sift(chunk.data)[0]:
+                event = decoded(chunk.format, line)
+                if event is None or event.time is None or event.type not in self._counted:
+                    continue
+                if since <= event.time <= until:
+                    self._count_again(event, event.time)
 
     def _count_again(self, event: Event, time: float) -> None:
         try:
@@ -249,6 +271,7 @@ class Pipeline:
     ) -> list[_Match]:
         """The events that rules were hit by; all are counted, by their types."""
         fast, needed, found = chunk.format == "fast", self._engine.types, []
+        slack = OF_ANY_ZONE if fast else 0.0
         for event in each(fastlog.decode, lines) if fast else eve.decode_all(lines):
             if isinstance(event, LineError):
                 self._invalid(event.kind, event.text, chunk.path)
@@ -256,19 +279,24 @@ class Pipeline:
             seen[event.type] += 1
             if event.type not in needed:
                 continue
+            dated = event.time is not None or now is not None
             try:
                 time = self._time = (self._time if now is None else now) if event.time is None else event.time
                 resolution = self._resolve(event.record)
-                hits = self._engine.feed(event.type, event.record, time)
+                # The clock of another sensor may be ahead, or ours was set back.
+                counted = time if now is None or time <= now else now
+                hits = self._engine.feed(event.type, event.record, counted, dated=dated)
             except Exception as error:
                 self._broken(error, chunk.path)
             else:
                 if hits:
-                    found.append(_Match(event, time, not fast, resolution, hits))
+                    if counted < time:
+                        hits = [hit._replace(time=time) for hit in hits]
+                    found.append(_Match(event, time, slack if dated else None, resolution, hits))
         return found
 
     def _decide(self, match: _Match, batch: Batch, now: float | None) -> None:
-        event, time, stamped, resolution, hits = match
+        event, time, slack, resolution, hits = match
         moment = time if now is None else now
         first: Decision | None = None
         shown: Proof | None = None
@@ -282,10 +310,8 @@ class Pipeline:
                 else:
                     if shown is None:
                         shown = proof(event.record, resolution, self._tunnels)
-                    decision = decide(
-                        hit, action, resolution, shown, self._view, self._terms, now=moment, stamped=stamped
-                    )
-                    if decision.outcome is Outcome.NEW:
+                    decision = decide(hit, action, resolution, shown, self._view, self._terms, now=moment, slack=slack)
+                    if decision.outcome is Outcome.NEW and action.action.stops_packets:
                         decision = self._limited(decision, hit, action, shown is Proof.HANDSHAKE, moment)
                     block = decision.block
                     if now is not None and block is not None and id(action) in self._only_counting:
@@ -314,7 +340,8 @@ class Pipeline:
     def _file(self, decision: Decision, batch: Batch, now: float) -> None:
         outcome, block = decision.outcome, decision.block
         if outcome is Outcome.SKIPPED:
-            self._skip(decision, batch)
+            if self._skips.is_told(decision):
+                batch.decisions.append(decision)
         elif outcome is Outcome.ACTIVE:
             self.metrics.duplicates_skip += 1
             if block is not None:
@@ -322,16 +349,6 @@ class Pipeline:
                 batch.repeats.append(decision)
         elif block is not None:
             self._view.put(block, now, offence=decision.offence)
-            batch.decisions.append(decision)
-
-    def _skip(self, decision: Decision, batch: Batch) -> None:
-        word = decision.what.reason.partition(":")[0]
-        self.metrics.skips[word] += 1
-        if word == "whitelist":
-            self.metrics.whitelist_skip += 1
-        # How old a stale event is differs from line to line; the rest of a reason is what makes it another one.
-        reason = word if word == "stale" else decision.what.reason
-        if self._repeats.is_new((decision.ip, decision.what.rule, reason), decision.time):
             batch.decisions.append(decision)
 
     def _count(self, seen: dict[str, int]) -> None:
@@ -354,26 +371,6 @@ class Pipeline:
         if (kind or text) not in self._reported:
             self._reported.add(kind or text)
             self._report(text)
-
-
-class _Repeats:
-    """Which skips had a line less than a minute ago; two generations, so it never holds much more than that."""
-
-    def __init__(self) -> None:
-        self._young: dict[tuple[Any, ...], float] = {}
-        self._old: dict[tuple[Any, ...], float] = {}
-        self._since = 0.0
-
-    def is_new(self, key: tuple[Any, ...], now: float) -> bool:
-        if now - self._since >= REPEAT_SECONDS or len(self._young) >= _MANY_SKIPS:
-            self._old, self._young, self._since = self._young, {}, now
-        last = self._young.get(key)
-        if last is None:
-            last = self._old.get(key)
-        if last is not None and abs(now - last) < REPEAT_SECONDS:
-            return False
-        self._young[key] = now
-        return True
 
 
 def _only_counting(rules: RuleSet) -> frozenset[int]:
@@ -402,25 +399,6 @@ def _counted_types(rules: RuleSet) -> frozenset[str]:
     """The event types that some rule remembers: it counts them, or another rule waits for its hits."""
     awaited = {rule.sequence.after for rule in rules if rule.sequence is not None}
     return frozenset(rule.type for rule in rules if rule.threshold > 1 or rule.name in awaited)
-
-
-def _decoded(log_format: str, line: bytes) -> Event | None:
-    try:
-        return fastlog.decode(line) if log_format == "fast" else eve.decode(line)
-    except LineError:
-        return None
-
-
-def _last_time(chunk: Chunk) -> float | None:
-    """The time of the last line that has one."""
-    end = len(chunk.data)
-    while end > 0:
-        start = chunk.data.rfind(b"\n", 0, end - 1) + 1
-        event = _decoded(chunk.format, chunk.data[start:end])
-        if event is not None and event.time is not None:
-            return event.time
-        end = start
-    return None
 
 
 def _ignore(_text: str) -> None:

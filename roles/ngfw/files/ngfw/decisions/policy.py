@@ -21,6 +21,9 @@ from ..rules.model import Rule, RuleAction
 from .cases import Hung
 from .decision import Decision, Lift, Outcome, counted, decided, signature, skipped
 
+OF_ANY_ZONE = 26 * 3600.0
+"""Seconds between the same local time in the first zone of the earth and in the last."""
+
 _REORDERED = 60.0
 """Seconds that a record may be stamped before the entry that covers it (several threads write one log)."""
 
@@ -107,12 +110,12 @@ def decide(
     terms: Terms,
     *,
     now: float,
-    stamped: bool = True,
+    slack: float | None = 0.0,
 ) -> Decision:
     """Decide one action of the rule that was hit, at the time `now` (epoch seconds).
 
     Without a HANDSHAKE as `proof` a block lasts as long as its rule says, and no later one is longer for it.
-    `stamped` says whether the event's time can be trusted to the zone: fast.log's cannot, so it is never stale.
+    `slack` says by how many seconds the event's time may be wrong; None: it has none, and there is no clock to go by.
     """
     rule, record = hit.rule, hit.record
     address = resolution.address if action.target == "offender" else _named(record, action.target)
@@ -125,15 +128,14 @@ def decide(
     proven = proof is Proof.HANDSHAKE
     if standing is not None and proven and rule.intel == "skip" and is_provisional(standing.block):
         block = _outlasting(block, standing.block)
-    moment = now if stamped else None
     length = _length(block, standing, known, terms, now, proven=proven)
     if standing is not None and not is_longer(length.seconds, standing.block.duration):
         reason = block.reason if rule.intel == "skip" else standing.block.reason
-        if known.is_repeated(block) or _untrustworthy(hit, action, proof, terms, moment):
+        if known.is_repeated(block) or _untrustworthy(hit, action, proof, terms, now, slack):
             # It counts, but is no reason to block again if somebody has lifted the entry meanwhile.
             return counted(hit, action, network, reason, None)
         return counted(hit, action, network, reason, _again(rule, block, standing, proven=proven))
-    untrusted = _untrustworthy(hit, action, proof, terms, moment)
+    untrusted = _untrustworthy(hit, action, proof, terms, now, slack)
     if untrusted is not None:
         return skipped(hit, action, address, untrusted)
     if rule.intel == "skip":
@@ -328,9 +330,13 @@ def _guarded(address: Network, known: Knowledge) -> str | None:
     return f"{word}: {guard.network} ({guard.comment})" if guard.comment else f"{word}: {guard.network}"
 
 
-def _untrustworthy(hit: Hit, action: RuleAction, proof: Proof, terms: Terms, now: float | None) -> str | None:
+def _untrustworthy(
+    hit: Hit, action: RuleAction, proof: Proof, terms: Terms, now: float, slack: float | None
+) -> str | None:
     rule = hit.rule
-    if now is not None and action.duration and now - hit.time > action.duration:
+    if slack is None:
+        return "stale: no time"
+    if action.duration and now - hit.time > action.duration + slack:
         return f"stale: {now - hit.time:.0f} s old"
     if engine_event(hit.record) and signature(hit.record)[0] not in rule.expression.literals:
         return "spoofable: ENGINE EVENT (the rule does not name its sid)"

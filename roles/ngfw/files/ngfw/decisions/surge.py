@@ -47,12 +47,17 @@ class Surge:
         """Whether the mode is on at this moment, whatever happened or did not happen since."""
         counts = self._counts
         if counts and now < counts[-1][0] - self._window:
-            counts.clear()  # the clock was set back: those times say nothing any more
+            counts.clear()  # a recording that jumps back: those times say nothing any more
             self._total = 0
         while counts and counts[0][0] + self._window <= now:
             self._total -= counts.popleft()[1]
         self._on = self._total >= self._enough or (self._on and self._total * 2 >= self._enough)
         return self._on
+
+    def forget_after(self, now: float) -> None:
+        """The clock was set back to that moment."""
+        while self._counts and self._counts[-1][0] > now:
+            self._total -= self._counts.pop()[1]
 
     def next_change(self, now: float) -> float | None:
         """Seconds until the mode could end by silence alone; None if it is off."""
@@ -91,6 +96,11 @@ class Surges:
     def high_alert(self, now: float) -> bool:
         """Whether high-alert mode is on."""
         return self._high_alert.active(now)
+
+    def forget_after(self, now: float) -> None:
+        """The clock was set back to that moment: the blocks of its future count no more."""
+        for surge in (self._high_alert, *self._breakers.values()):
+            surge.forget_after(now)
 
     def modes(self, now: float) -> dict[str, float]:
         """What is on, with the seconds until silence alone ends it."""

@@ -29,6 +29,7 @@ from ..intel.abuseipdb import NAME as ABUSEIPDB
 from ..intel.netsets import Netsets
 from ..intel.verdict import PRIVATE_SPACE, State, Verdict, rated
 from ..settings.config import Config
+from .remedies import remedy
 from .tables import remaining, table
 
 MAX_HISTORY = 200
@@ -104,14 +105,16 @@ def offences(directory: Path, networks: Sequence[Network]) -> list[str]:
 
 
 def history(directory: Path, networks: Sequence[Network]) -> list[dict[str, Any]]:
-    """The newest decisions about exactly these networks, oldest first. Raises OSError."""
+    """The newest decisions about exactly these networks, oldest first; a skip has its `remedy`. Raises OSError."""
     marks = [f'"ip":"{network}"'.encode() for network in networks]
     found: deque[dict[str, Any]] = deque(maxlen=MAX_HISTORY)
     for line in _lines(directory, ALERTS_JSON):
         if any(mark in line for mark in marks):
             with suppress(ValueError):
                 fields = json.loads(line)
-                found.append({name: fields.get(name) for name in _FIELDS})
+                item = {name: fields.get(name) for name in _FIELDS}
+                skipped = item["action"] == "skip" and isinstance(item["reason"], str)
+                found.append({**item, "remedy": remedy(item["reason"], fields.get("proto")) if skipped else None})
     return list(found)
 
 
@@ -161,6 +164,12 @@ def explained_lines(found: dict[str, Any]) -> list[str]:
             lines.append(f"  {item['provider']}: {item['state']}{_told(item['detail'])}")
     if found["offences"]:
         lines.append(f"  blocked {len(found['offences'])} times that are remembered, last {found['offences'][-1]}")
+    for item in found.get("counts") or ():
+        values = f" different {quoted(item['distinct'])}" if item["distinct"] else ""
+        left = f"{item['left']:.0f} s left"
+        lines.append(f"  {item['count']} of {item['threshold']}{values} for {quoted(item['rule'])}, {left}")
+    if found.get("counts", ()) is None:
+        lines.append("  the rules are not valid, so nobody can tell what is counted; see ngfw check")
     if found["history"]:
         rows = (
             [
@@ -175,6 +184,10 @@ def explained_lines(found: dict[str, Any]) -> list[str]:
             for item in found["history"]
         )
         lines += ["", *table(("TIME", "DECISION", "ADDRESS", "RULE", "REASON", "SID", "MESSAGE"), rows)]
+    explained = [item for item in found["history"] if item.get("remedy")]
+    remedies = {item["reason"].partition(":")[0]: item["remedy"] for item in explained}
+    if remedies:
+        lines += ["", *table(("REFUSED AS", "WHAT IT MEANS"), ([word, text] for word, text in remedies.items()))]
     if found["alerts"]:
         rows = ([item["count"], item["last"], item["sid"] or "-", item["msg"]] for item in found["alerts"])
         lines += ["", *table(("ALERTS", "LAST", "SID", "MESSAGE"), rows)]

@@ -106,6 +106,8 @@ def _lines(status: dict[str, Any], now: float) -> list[str]:
     if counters["ngfw_heals_total"]:
         lines.append(f"healed    {counters['ngfw_heals_total']} times, after somebody changed our rules")
     lines += [f"mode      {quoted(mode)} is on" for mode in status.get("modes", ())]
+    for rule in status.get("idle_rules", ()):
+        lines.append(f"idle      {quoted(rule)}: it asks for reputation, and there is no list and no key")
     for provider in status.get("providers", ()):
         lines.append(f"provider  {provider['name']}: {provider['state']}, {quoted(provider['detail'])}")
     hits = sorted(counters["ngfw_rule_hits_total"].items(), key=lambda item: -item[1])

@@ -29,7 +29,7 @@ from .recorder import Recorder
 Alarm = Union[CommitWatch, OutlineWatch]
 
 
-def _inside(config: Config) -> list[Network]:
+def inside(config: Config) -> list[Network]:
     """What is inside beside `home_net`: the host's own addresses and, unless it is switched off, its links."""
     own = [network for network, why in host.protected().items() if why == "own address"]
     return [*own, *host.links()] if config.home_links else own
@@ -105,7 +105,7 @@ class Enforcement:
         return tuple(each for each in self._config.families if each == "ipv4" or host.has_ipv6())
 
     def inside(self) -> list[Network]:
-        return _inside(self._config)
+        return inside(self._config)
 
     def entries(self) -> list[Entry]:
         """All blocks in force."""
@@ -291,7 +291,7 @@ class Rehearsal(Recorder):
         return self._config.families
 
     def inside(self) -> list[Network]:
-        return _inside(self._config)
+        return inside(self._config)
 
     def entries(self) -> list[Entry]:
         return self.in_force(self._clock())

@@ -81,6 +81,10 @@ class Desk:
         rating = self._lookups.known(address) if listed else self._rating(address, case)
         return tuple(verdicts) if rating is None else (*verdicts, rating)
 
+    def knows_anything(self) -> bool:
+        """Whether a list is in force, or a provider can be asked: else nobody can be of bad reputation."""
+        return self._lists.any_loaded() or self._lookups.unavailable() is None
+
     def fileno(self) -> int:
         """Readable when there may be something to collect."""
         return self._mailbox.fileno()

@@ -179,6 +179,10 @@ class Netsets:
             if each.changed():
                 each.load(now, self._report, breathe)
 
+    def any_loaded(self) -> bool:
+        """Whether some list is in force."""
+        return any(each.ranges is not None for each in self._lists)
+
     def any_missing(self) -> bool:
         """Whether the file of some list is not there."""
         return any(not each.path.exists() for each in self._lists)

@@ -45,6 +45,14 @@ class Hit(NamedTuple):
     reached: int
 
 
+class Count(NamedTuple):
+    """How far a group is on its way to a rule's threshold, and until when (epoch seconds) its first event counts."""
+
+    rule: Rule
+    reached: int
+    until: float
+
+
 class _Runner:
     """One enabled rule with its state."""
 
@@ -174,14 +182,37 @@ class Engine:
             regex.cut_off = 0
         return found
 
-    def feed(self, event_type: str, record: Record, time: float) -> list[Hit]:
-        """The hits of an event at its own time (epoch seconds), in the order of the rules."""
+    def counts(self, is_about: Callable[[Hashable], bool], time: float) -> list[Count]:
+        """The counts of groups that have something at that time (epoch seconds), in the order of the rules."""
+        found = []
+        for runner in self._runners:
+            part = runner.counter or runner.values
+            if part is None:
+                continue
+            for group in filter(is_about, part.groups()):
+                reached, until = part.open(group, time)
+                if reached:
+                    found.append(Count(runner.rule, reached, until))
+        return found
+
+    def forget_after(self, time: float) -> None:
+        """The clock was set back to that time (epoch seconds): what was counted in its future counts no more."""
+        for runner in self._runners:
+            for part in (runner.counter, runner.values, runner.memory):
+                if part is not None:
+                    part.forget_after(time)
+
+    def feed(self, event_type: str, record: Record, time: float, *, dated: bool = True) -> list[Hit]:
+        """The hits of an event at its own time (epoch seconds), in the order of the rules.
+
+        One that is not `dated` counts for nothing: it hits rules that count nothing, and no rule remembers it.
+        """
         hits: list[Hit] = []
         plan = self._plans.get(event_type)
         if plan is None:
             return hits
         remembered: list[tuple[Memory, Hashable]] = []
-        double: bool | None = None
+        double = None if dated else True
         for runner in plan.candidates(record):
             if runner.matches(record):
                 count = 1
@@ -191,7 +222,7 @@ class Engine:
                     count = 0 if double else runner.count(record, time)
                 if count:
                     hits.append(Hit(runner.rule, record, time, count))
-                    if runner.memory is not None:
+                    if runner.memory is not None and dated:
                         group = runner.group(record)
                         if group is not None:
                             remembered.append((runner.memory, group))

@@ -13,7 +13,7 @@ from ..firewall.errors import InvalidInput
 from ..firewall.text import shown
 from ..rules import fields
 from ..settings import values
-from ..settings.config import ACTIONS, Defaults
+from ..settings.config import ACTIONS, Defaults, RuleOverrides
 from ..settings.section import Section
 from ..settings.values import WrongValueError, suggestion
 from ..settings.yamlfile import ConfigError, Node, Problem, ScalarNode, parse, read
@@ -38,10 +38,14 @@ _GROUP_OF_TARGET = {"offender": "offender", "source": "src_ip", "destination": "
 
 @dataclass(frozen=True)
 class RuleSet:
-    """All rules of some files, in the order of the files and within them; the disabled ones too."""
+    """All rules of some files, in the order of the files and within them; the disabled ones too.
+
+    `overridden` are the rules as their files have them of which the configuration overrides something.
+    """
 
     rules: tuple[Rule, ...]
     files: tuple[str, ...] = ()
+    overridden: tuple[Rule, ...] = ()
 
     @property
     def longest_window(self) -> int:
@@ -60,24 +64,31 @@ class RuleSet:
         return sum(1 for _rule in self)
 
 
-def load_rules(paths: Iterable[Path], defaults: Defaults | None = None) -> RuleSet:
+def load_rules(
+    paths: Iterable[Path],
+    defaults: Defaults | None = None,
+    overrides: RuleOverrides | None = None,
+    *,
+    all_rules: bool = True,
+) -> RuleSet:
     """The rules of files and of the ``*.yml`` and ``*.yaml`` files of directories, these in the order of their names.
 
+    ``overrides`` may only name rules that are there, unless these are not ``all_rules``.
     Raises ConfigError with all problems of all files.
     """
-    loader = _Loader(defaults or Defaults())
+    loader = _Loader(defaults or Defaults(), overrides or RuleOverrides(), all_rules)
     files = _files(paths, loader.problems)
     for file in files:
         try:
             loader.take(read(file), str(file))
         except ConfigError as error:
             loader.problems += error.problems
-    return RuleSet(loader.finish(), tuple(map(str, files)))
+    return RuleSet(loader.finish(), tuple(map(str, files)), tuple(loader.overridden))
 
 
 def parse_rules(source: bytes, path: str, defaults: Defaults | None = None) -> RuleSet:
     """The rules of a file at hand; ``path`` is only used in messages. Raises ConfigError."""
-    loader = _Loader(defaults or Defaults())
+    loader = _Loader(defaults or Defaults(), RuleOverrides(), all_rules=True)
     loader.take(parse(source, path), path)
     return RuleSet(loader.finish(), (path,))
 
@@ -101,9 +112,10 @@ def _files(paths: Iterable[Path], problems: list[Problem]) -> list[Path]:
 class _Loader:
     """Collects rules and problems over several files, then checks the rules against each other."""
 
-    def __init__(self, defaults: Defaults) -> None:
+    def __init__(self, defaults: Defaults, overrides: RuleOverrides, all_rules: bool) -> None:
         self.problems: list[Problem] = []
-        self._defaults = defaults
+        self.overridden: list[Rule] = []
+        self._defaults, self._overrides, self._all_rules = defaults, overrides, all_rules
         self._rules: list[Rule] = []
         self._refused: set[str] = set()
 
@@ -119,6 +131,10 @@ class _Loader:
         for section in sections or ():
             name = section.require("name", values.parsed(valid_rule_name), "name: What It Does")
             rule = _rule(section, name, self._defaults)
+            if rule is not None and rule.name in self._overrides.rules:
+                self.overridden.append(rule)
+                above = self._overrides.section(rule.name, self.problems)
+                rule = _rule(section.overlaid(above), name, self._defaults)
             if rule is not None:
                 self._rules.append(rule)
             elif name is not None:
@@ -137,7 +153,14 @@ class _Loader:
             if rule.sequence is not None and rule.sequence.after not in self._refused:
                 message = _sequence_problem(rule, rule.sequence.after, named)
                 if message:
-                    self.problems.append(Problem(rule.path, rule.sequence.line, f"rule '{rule.name}': {message}"))
+                    self.problems.append(
+                        Problem(rule.sequence.path, rule.sequence.line, f"rule '{rule.name}': {message}")
+                    )
+        for name, node in self._overrides.rules.items():
+            if self._all_rules and name not in named and name not in self._refused:
+                hint = suggestion(name, named) or "; name a rule of these files"
+                message = f"'rule_overrides' names no rule, '{shown(name)}'{hint}"
+                self.problems.append(Problem(self._overrides.path, node.line, message))
         if self.problems:
             raise ConfigError(sorted(self.problems))
         return tuple(self._rules)
@@ -151,13 +174,13 @@ def _rule(section: Section, name: str | None, defaults: Defaults) -> Rule | None
     distinct = section.optional("distinct", _field(event_type))
     if distinct is not None and threshold > MAX_DISTINCT:
         message = f"'threshold' is at most {MAX_DISTINCT} where 'distinct' values are counted; write a smaller one"
-        section.problem(section.line_of("threshold"), message)
+        section.problem_of("threshold", message)
     actions = _actions(section, defaults)
     group = _GROUP_OF_TARGET[actions[0].target if actions else "offender"]
     known = len(section.problems)
     group_by = section.items("group_by", _group(event_type), (group,))
     if not group_by and len(section.problems) == known:
-        section.problem(section.line_of("group_by"), "'group_by' names no field; name one, or remove the key")
+        section.problem_of("group_by", "'group_by' names no field; name one, or remove the key")
     fixed = {
         "description": section.take("description", values.text, ""),
         "severity": section.take("severity", values.choice(*SEVERITIES), "medium"),
@@ -201,7 +224,7 @@ def _expression(section: Section, event_type: str | None) -> Expression | None:
         return compile_expression(text, event_type=event_type)
     except ExpressionError as error:
         line = node.first_line + (0 if node.folded else text.count("\n", 0, error.offset))
-        section.problem(line, f"'expression': {error}")
+        section.problem_of("expression", f"'expression': {error}", line)
         return None
 
 
@@ -258,7 +281,7 @@ def _sequence(section: Section) -> Sequence | None:
     after = inner.require("after", values.text, "after: NAME OF THE RULE that must have been hit before")
     within = inner.take("within", values.window, 60)
     inner.close()
-    return None if after is None else Sequence(after, within, inner.line_of("after"))
+    return None if after is None else Sequence(after, within, *inner.place_of("after"))
 
 
 def _actions(section: Section, defaults: Defaults) -> tuple[RuleAction, ...]:
@@ -278,7 +301,7 @@ def _action(section: Section, defaults: Defaults) -> RuleAction:
     for key, owner in _OWN_KEYS.items():
         if kind != owner and config.has(key):
             config.node(key)
-            config.problem(config.line_of(key), f"'{key}' belongs to {owner}, not to {kind}; remove it")
+            config.problem_of(key, f"'{key}' belongs to {owner}, not to {kind}; remove it")
     if kind == "iptables_log":
         prefix = config.take("prefix", values.parsed(valid_log_prefix), prefix)
     if kind == "iptables_rate_limit":
@@ -287,7 +310,7 @@ def _action(section: Section, defaults: Defaults) -> RuleAction:
         try:
             valid_burst(burst, rate)
         except InvalidInput as error:
-            config.problem(config.line_of("burst" if config.has("burst") else "rate"), str(error))
+            config.problem_of("burst" if config.has("burst") else "rate", str(error))
     config.close()
     section.close()
     return RuleAction(_ACTIONS[kind], target, duration, rate, burst, prefix)

@@ -41,6 +41,7 @@ class Sequence:
 
     after: str
     within: int
+    path: str = field(default="", compare=False)
     line: int = field(default=0, compare=False)
 
 

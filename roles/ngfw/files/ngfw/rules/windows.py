@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Counts of events in a sliding window, one for each group, in bounded memory.
 
-The clock is the events' own. Events may arrive out of order; one that is older than the whole window of its group does
-not count, unless the event before it was as old: then the clock was set back, and the group begins anew.
+The clock is the events' own. Events may arrive out of order. One that is older than the whole window of its group has
+another clock, or the clock was set back: it counts in a second window of the group, with those that are as old. So
+neither a single wrong time nor a sensor whose clock is behind empties a window or stops it, and a clock that jumps
+forward ages all. Whoever knows that the clock was set back says forget_after().
 Each operation takes constant time, or amortised constant time, whatever the number of groups.
 """
 
 from __future__ import annotations
 
 from array import array
-from bisect import insort
+from bisect import bisect_right, insort
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from operator import itemgetter
 from typing import Union
 
@@ -21,27 +23,38 @@ MAX_VALUES = 200_000
 
 Marks = Union[float, "array[float]"]
 
+_PAST_SHARE = 8
+"""Of what a window may hold, the part that the second windows may hold beside it."""
+
 
 class Counter:
     """Counts events of each group. ``evicted`` says how many groups were forgotten for lack of room."""
 
-    def __init__(self, threshold: int, window: int, max_groups: int = MAX_GROUPS, max_marks: int = MAX_MARKS) -> None:
+    def __init__(
+        self,
+        threshold: int,
+        window: int,
+        max_groups: int = MAX_GROUPS,
+        max_marks: int = MAX_MARKS,
+        *,
+        has_past: bool = True,
+    ) -> None:
         self.evicted = 0
         self._threshold = threshold
         self._window = window
         self._max_groups = max_groups
         self._max_marks = max_marks
         self._marks = 0
-        self._previous = 0.0
         # Most groups of a flood have a single event: a float costs a fifth of an array.
         self._groups: OrderedDict[Hashable, Marks] = OrderedDict()
+        share = max(1, max_groups // _PAST_SHARE), max(threshold, max_marks // _PAST_SHARE)
+        self._past = Counter(threshold, window, *share, has_past=False) if has_past else None
 
     def __len__(self) -> int:
         return len(self._groups)
 
     def add(self, group: Hashable, time: float) -> int:
         """Count an event; returns the count of the group's window, which is cleared when it reaches the threshold."""
-        previous, self._previous = self._previous, time
         groups = self._groups
         marks = groups.get(group)
         if marks is None:
@@ -60,7 +73,9 @@ class Counter:
         elif time >= newest - self._window:
             insort(marks, time)
             self._marks += 1
-        elif previous < newest - self._window:
+        elif self._past is not None:
+            return self._past.add(group, time)
+        else:
             self._marks -= len(marks) - 1
             groups[group] = float(time)
             return 1
@@ -71,6 +86,29 @@ class Counter:
         elif self._marks > self._max_marks:
             self._make_room(time)
         return count
+
+    def forget_after(self, time: float) -> None:
+        """The clock was set back to that time."""
+        for group, marks in list(self._groups.items()):
+            kept = array("d", (marks,) if isinstance(marks, float) else marks)
+            del kept[bisect_right(kept, time) :]
+            self._marks -= (1 if isinstance(marks, float) else len(marks)) - len(kept)
+            if not kept:
+                del self._groups[group]
+            elif not isinstance(marks, float):
+                self._groups[group] = kept
+        if self._past is not None:
+            self._past.forget_after(time)
+
+    def groups(self) -> Iterable[Hashable]:
+        """Those with an event that may still count."""
+        return self._groups
+
+    def open(self, group: Hashable, time: float) -> tuple[int, float]:
+        """How many events the group's window has at that time, and until when the oldest of them counts."""
+        marks = self._groups.get(group, ())
+        counted = [mark for mark in ((marks,) if isinstance(marks, float) else marks) if mark >= time - self._window]
+        return len(counted), counted[0] + self._window if counted else time
 
     def _expire(self, marks: array[float], oldest: float) -> None:
         expired = 0
@@ -100,23 +138,31 @@ class Counter:
 class DistinctCounter:
     """Counts different values in each group; a value that comes again counts from its last time."""
 
-    def __init__(self, threshold: int, window: int, max_groups: int = MAX_GROUPS, max_values: int = MAX_VALUES) -> None:
+    def __init__(
+        self,
+        threshold: int,
+        window: int,
+        max_groups: int = MAX_GROUPS,
+        max_values: int = MAX_VALUES,
+        *,
+        has_past: bool = True,
+    ) -> None:
         self.evicted = 0
         self._threshold = threshold
         self._window = window
         self._max_groups = max_groups
         self._max_values = max_values
         self._count = 0
-        self._previous = 0.0
         # A group with a single value is a pair; with more, the values by their last time, oldest first.
         self._groups: OrderedDict[Hashable, tuple[Hashable, float] | OrderedDict[Hashable, float]] = OrderedDict()
+        share = max(1, max_groups // _PAST_SHARE), max(threshold, max_values // _PAST_SHARE)
+        self._past = DistinctCounter(threshold, window, *share, has_past=False) if has_past else None
 
     def __len__(self) -> int:
         return len(self._groups)
 
     def add(self, group: Hashable, value: Hashable, time: float) -> int:
         """Count a value; returns how many the group has, which are cleared when they reach the threshold."""
-        previous, self._previous = self._previous, time
         groups = self._groups
         values = groups.get(group)
         if values is None:
@@ -126,16 +172,17 @@ class DistinctCounter:
             return 1
         groups.move_to_end(group)
         if isinstance(values, tuple):
-            if values[0] == value:
-                groups[group] = (value, max(time, values[1]))
+            if values[0] == value and (time >= values[1] - self._window or self._past is None):
+                groups[group] = (value, max(time, values[1]) if time >= values[1] - self._window else time)
                 return 1
             values = groups[group] = OrderedDict((values,))
         newest = values[next(reversed(values))]
         if time < newest - self._window:
-            if previous >= newest - self._window:
-                return len(values)
-            self._count -= len(values)
-            values.clear()
+            if self._past is not None:
+                return self._past.add(group, value, time)
+            self._count -= len(values) - 1
+            groups[group] = (value, time)
+            return 1
         if value not in values:
             self._count += 1
         values[value] = max(time, values.get(value, time))
@@ -153,6 +200,30 @@ class DistinctCounter:
         elif self._count > self._max_values:
             self._make_room(time)
         return count
+
+    def forget_after(self, time: float) -> None:
+        """The clock was set back to that time."""
+        for group, values in list(self._groups.items()):
+            known = dict((values,)) if isinstance(values, tuple) else values
+            kept = OrderedDict((value, last) for value, last in known.items() if last <= time)
+            self._count -= len(known) - len(kept)
+            if not kept:
+                del self._groups[group]
+            elif not isinstance(values, tuple):
+                self._groups[group] = kept
+        if self._past is not None:
+            self._past.forget_after(time)
+
+    def groups(self) -> Iterable[Hashable]:
+        """Those with an event that may still count."""
+        return self._groups
+
+    def open(self, group: Hashable, time: float) -> tuple[int, float]:
+        """How many values the group has at that time, and until when the oldest of them counts."""
+        values = self._groups.get(group, OrderedDict())
+        known = (values[1],) if isinstance(values, tuple) else values.values()
+        counted = [last for last in known if last >= time - self._window]
+        return len(counted), counted[0] + self._window if counted else time
 
     def _make_room(self, time: float) -> None:
         groups = self._groups
@@ -202,3 +273,8 @@ class Memory:
         """Whether the group was hit at most that many seconds before."""
         hit = self._hits.get(group)
         return hit is not None and 0 <= time - hit <= within
+
+    def forget_after(self, time: float) -> None:
+        """The clock was set back to that time."""
+        for group in [group for group, hit in self._hits.items() if hit > time]:
+            del self._hits[group]

@@ -60,6 +60,10 @@ class Reputation:
         """What is known of a host now; what is not may follow as an answer."""
         return () if self._desk is None else self._desk.ask(address, case)
 
+    def knows_anything(self) -> bool:
+        """Whether anybody can be of bad reputation now: a list is in force, or a provider can be asked."""
+        return self._desk is not None and self._desk.knows_anything()
+
     def recover(self, lookups: Iterable[tuple[str, str, str]]) -> None:
         """Ask once more what the last run had left open with its last batch, unless the desk knows of it."""
         for text, key, case in lookups:

@@ -119,6 +119,18 @@ class Metrics:
     listen: Listen | None = Listen("127.0.0.1", 9910)
 
 
+@dataclass(frozen=True)
+class RuleOverrides:
+    """What stands in place of keys of rules: by the rule's name, as it was written. It is checked with the rules."""
+
+    rules: Mapping[str, MapNode] = field(default_factory=dict)
+    path: str = field(default="", compare=False)
+
+    def section(self, name: str, problems: list[Problem]) -> Section:
+        """The keys for one of the rules named."""
+        return Section(self.rules[name], self.path, problems, f"rule_overrides.{shown(name)}")
+
+
 _PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 _HOME_NET = tuple(parse_network(each) for each in _PRIVATE)
 
@@ -149,6 +161,7 @@ class Config:
     circuit_breaker: CircuitBreaker = CircuitBreaker()
     escalation: Escalation = Escalation()
     intel: Intel = field(default_factory=Intel)
+    rule_overrides: RuleOverrides = field(default_factory=RuleOverrides)
     metrics: Metrics = field(default_factory=Metrics)
     on_stop: str = "keep"
     dry_run: bool = False
@@ -196,6 +209,7 @@ def _config(root: Node | None, path: str) -> Config:
         circuit_breaker=_circuit_breaker(top.section("circuit_breaker")),
         escalation=_escalation(top.section("escalation")),
         intel=_intel(top.section("intel")),
+        rule_overrides=_rule_overrides(top),
         metrics=_metrics(top.section("metrics")),
         on_stop=top.take("on_stop", values.choice("keep", "flush"), default.on_stop),
         dry_run=top.take("dry_run", values.boolean, default.dry_run),
@@ -210,7 +224,7 @@ def _words(top: Section, key: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
     before = len(top.problems)
     words = top.items(key, values.choice(*allowed), allowed)
     if not words and len(top.problems) == before:
-        top.problem(top.line_of(key), f"'{key}' names nothing; name at least one of {', '.join(allowed)}")
+        top.problem_of(key, f"'{key}' names nothing; name at least one of {', '.join(allowed)}")
     return tuple(word for word in allowed if word in words)
 
 
@@ -219,7 +233,7 @@ def _sources(top: Section, default: tuple[LogSource, ...]) -> tuple[LogSource, .
     if sections is None:
         return default
     if not sections:
-        top.problem(top.line_of("sources"), "'sources' is empty; name at least one log, {path: ..., format: eve}")
+        top.problem_of("sources", "'sources' is empty; name at least one log, {path: ..., format: eve}")
     sources: dict[str, LogSource] = {}
     for section in sections:
         path = section.require("path", values.absolute_path, "path: /var/log/suricata/eve.json")
@@ -302,7 +316,7 @@ def _netsets(intel: Section, default: tuple[Netset, ...]) -> tuple[Netset, ...]:
         )
         section.close()
         if name in netsets:
-            section.problem(section.line_of("name"), f"a netset named '{name}' is there already; choose another name")
+            section.problem_of("name", f"a netset named '{name}' is there already; choose another name")
         netsets[netset.name] = netset
     return tuple(netsets.values())
 
@@ -319,6 +333,28 @@ def _abuseipdb(section: Section) -> AbuseIPDB:
     )
     section.close()
     return value
+
+
+def _rule_overrides(top: Section) -> RuleOverrides:
+    rules: dict[str, MapNode] = {}
+    nothing: dict[str, tuple[int, Node]] = {}
+    for name, (line, node) in top.take("rule_overrides", _mapping, nothing).items():
+        key = f"'rule_overrides.{shown(name)}'"
+        if not isinstance(node, MapNode):
+            top.problem(node.line, f"{key} must be a mapping, not {values.kind_of(node)}; write {{threshold: 8}}")
+        elif "name" in node.entries:
+            message = f"{key} cannot give the rule another name; disable it, and write one of your own"
+            top.problem(node.entries["name"][0], message)
+        else:
+            rules[name] = MapNode(line, node.entries)
+    return RuleOverrides(rules, top.path)
+
+
+def _mapping(node: Node) -> dict[str, tuple[int, Node]]:
+    if not isinstance(node, MapNode):
+        hint = "write RULE NAME: {threshold: 8} under it"
+        raise WrongValueError(f"must be a mapping, not {values.kind_of(node)}; {hint}")
+    return node.entries
 
 
 def _metrics(section: Section) -> Metrics:

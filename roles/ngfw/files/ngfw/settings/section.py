@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..firewall.errors import InvalidInput
 from ..firewall.text import shown
@@ -11,6 +11,15 @@ from .values import Converter, WrongValueError, kind_of, suggestion
 from .yamlfile import ListNode, MapNode, Node, Problem, ScalarNode
 
 T = TypeVar("T")
+
+
+class _Entry(NamedTuple):
+    """A key's file, the name of its mapping, its line, and its value."""
+
+    path: str
+    name: str
+    line: int
+    node: Node
 
 
 class Section:
@@ -23,27 +32,43 @@ class Section:
         self.problems = problems
         self.name = name
         self.line = node.line if node is not None else 1
-        self._entries: dict[str, tuple[int, Node]] = {}
+        self._entries: dict[str, _Entry] = {}
         self._known: dict[str, None] = {}
         self.broken = node is not None and not isinstance(node, MapNode)
         if isinstance(node, MapNode):
-            self._entries = node.entries
+            self._entries = {key: _Entry(path, name, line, value) for key, (line, value) in node.entries.items()}
         elif node is not None:
             what = f"'{name}'" if name else what
             self.problem(node.line, f"{what} must be a mapping, not {kind_of(node)}; write 'key: value'")
+
+    def overlaid(self, other: Section) -> Section:
+        """The same mapping with the keys of another one in place of its own; each keeps its file and line.
+
+        What was asked for until now is known in it.
+        """
+        both = Section(None, self.path, self.problems, self.name)
+        both.line, both._known = self.line, dict(self._known)
+        both._entries = {**self._entries, **other._entries}
+        return both
 
     def problem(self, line: int, message: str) -> None:
         """Note a problem of this file."""
         self.problems.append(Problem(self.path, line, message))
 
-    def line_of(self, key: str) -> int:
-        """Where the key stands; where the mapping begins if it is not there."""
-        return self._entries[key][0] if key in self._entries else self.line
+    def problem_of(self, key: str, message: str, line: int = 0) -> None:
+        """Note a problem of a key, where it stands; where the mapping begins if it is not there."""
+        path, at = self.place_of(key)
+        self.problems.append(Problem(path, line or at, message))
+
+    def place_of(self, key: str) -> tuple[str, int]:
+        """The file and line of a key; where the mapping begins if it is not there."""
+        entry = self._entries.get(key)
+        return (self.path, self.line) if entry is None else (entry.path, entry.line)
 
     def node(self, key: str) -> Node | None:
         """The node of a key, None if it is missing or null. The key counts as known from here on."""
         self._known[key] = None
-        node = self._entries[key][1] if key in self._entries else None
+        node = self._entries[key].node if key in self._entries else None
         return None if isinstance(node, ScalarNode) and node.value is None else node
 
     def has(self, key: str) -> bool:
@@ -75,7 +100,7 @@ class Section:
         if node is None and self.broken:
             return None
         if node is None:
-            self.problem(self.line_of(key), f"'{self._full(key)}' is missing; add {hint}")
+            self.problem_of(key, f"'{self._full(key)}' is missing; add {hint}")
             return None
         return self._convert(key, node, convert)
 
@@ -94,7 +119,7 @@ class Section:
         node = self.node(key)
         if node is None:
             self._refuse_null(key)
-        return Section(node, self.path, self.problems, self._full(key))
+        return Section(node, self.place_of(key)[0], self.problems, self._full(key))
 
     def sections(self, key: str, what: str = "") -> list[Section] | None:
         """The mappings of a list; None where the key is missing. ``what`` names one of them instead of the key."""
@@ -103,30 +128,32 @@ class Section:
             self._refuse_null(key)
             return None
         name = "" if what else self._full(key)
-        return [Section(item, self.path, self.problems, name, what) for item in node.items]
+        path = self.place_of(key)[0]
+        return [Section(item, path, self.problems, name, what) for item in node.items]
 
     def close(self) -> None:
         """Note every key that nobody asked for."""
-        for key, (line, _node) in self._entries.items():
+        for key, entry in self._entries.items():
             if key not in self._known:
-                where = f" in '{self.name}'" if self.name else ""
-                self.problem(line, f"unknown key '{shown(key)}'{where}{suggestion(key, self._known)}")
+                where = f" in '{entry.name}'" if entry.name else ""
+                self.problem_of(key, f"unknown key '{shown(key)}'{where}{suggestion(key, self._known)}")
 
     def _refuse_null(self, key: str) -> None:
         if self.has_null(key):
-            self.problem(self.line_of(key), f"'{self._full(key)}' has no value; write one, or remove the key")
+            self.problem_of(key, f"'{self._full(key)}' has no value; write one, or remove the key")
 
     def _convert(self, key: str, node: Node, convert: Converter[T], name: str = "") -> T | None:
         try:
             return convert(node)
         except WrongValueError as error:
-            self.problem(error.line or node.line, f"{name or repr(self._full(key))} {error}")
+            self.problem_of(key, f"{name or repr(self._full(key))} {error}", error.line or node.line)
         except InvalidInput as error:
-            self.problem(node.line, f"{name or repr(self._full(key))}: {error}")
+            self.problem_of(key, f"{name or repr(self._full(key))}: {error}", node.line)
         return None
 
     def _full(self, key: str) -> str:
-        return f"{self.name}.{key}" if self.name else key
+        name = self._entries[key].name if key in self._entries else self.name
+        return f"{name}.{key}" if name else key
 
 
 def _list(node: Node) -> ListNode:
