@@ -27,7 +27,7 @@ from ..settings.config import Config
 from .cases import decode
 from .decision import Decision, Lift, Outcome, counted, noted, signature, skipped
 from .history import History
-from .past import decoded, worth_reading
+from .past import decoded, last_time, worth_reading
 from .policy import OF_ANY_ZONE, Sight, Terms, decide, reconsider, widened
 from .skips import Skips
 from .surge import Surges
@@ -181,7 +181,7 @@ class Pipeline:
     def last_event(self) -> float | None:
         """The newest event's own time (epoch seconds), None before the first."""
         if self._newest is not None:
-            self._last_event, self._newest = _last_time(self._newest) or self._last_event, None
+            self._last_event, self._newest = last_time(self._newest) or self._last_event, None
         return self._last_event
 
     def modes(self, now: float) -> dict[str, float]:
