@@ -95,6 +95,75 @@ def test_no_packet_of_a_blocked_address_passes_for_an_answer_of_reject(
     assert not arrives()
 
 
+@pytest.mark.feature("C2", "C8")
+@BOTH_FAMILIES
+def test_our_own_resets_and_errors_do_not_reach_a_dropped_destination_that_is_rejected_as_a_source(
+    lab, firewall, block, family
+):
+    attacker, host = ATTACKER[family], HOST[family]
+    tcp = struct.pack("!HHIIBBHHH", 80, 1234, 1, 0, 5 << 4, 0x04, 100, 0, 0)
+    icmp = struct.pack("!BBHI", *((3, 3, 0xFCFC, 0) if family == "ipv4" else (1, 4, 0, 0)))
+    protocols = {socket.IPPROTO_TCP: tcp}
+    protocols[socket.IPPROTO_ICMP if family == "ipv4" else socket.IPPROTO_ICMPV6] = icmp
+    listeners = {each: lab.open(attacker, kind=socket.SOCK_RAW, protocol=each) for each in protocols}
+    senders = {each: lab.open(host, kind=socket.SOCK_RAW, protocol=each) for each in protocols}
+
+    def arrive() -> int:
+        for protocol, packet in protocols.items():
+            with suppress(PermissionError):
+                senders[protocol].sendto(packet, (attacker, 0))
+        lab.settle(host, attacker)
+        icmpv6 = listeners.pop(socket.IPPROTO_ICMPV6, None)  # it hears neighbours, too
+        found = sum(drained(listener) for listener in listeners.values())
+        if icmpv6 is not None:
+            listeners[socket.IPPROTO_ICMPV6] = icmpv6
+            found += drained(icmpv6, first=1)
+        return found
+
+    assert arrive() == 2
+    firewall.block([block(attacker, action=Action.REJECT), block(attacker, direction=Direction.DESTINATION)])
+    assert arrive() == 0
+    assert lab.connects(attacker, host) == "refused"
+
+
+@pytest.mark.feature("C2", "C8")
+@pytest.mark.parametrize(
+    ("action", "direction", "answered"),
+    [
+        (None, Direction.SOURCE, True),
+        (Action.DROP, Direction.SOURCE, False),
+        (Action.DROP, Direction.DESTINATION, False),
+        (Action.REJECT, Direction.SOURCE, True),
+        (Action.REJECT, Direction.DESTINATION, True),
+    ],
+)
+def test_only_hosts_that_are_rejected_may_discover_us(lab, firewall, block, action, direction, answered):
+    """What another host's reject needs of neighbour discovery is not let through from one that is dropped."""
+    source, host = ON_LINK["ipv6"], HOST["ipv6"]
+    firewall.block([block(ATTACKER["ipv6"], action=Action.REJECT, direction=each) for each in Direction])
+    if action is not None:
+        firewall.block([block(source, action=action, direction=direction)])
+    asker = lab.open(source, kind=socket.SOCK_RAW, protocol=socket.IPPROTO_ICMPV6)
+    asker.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 255)
+
+    asker.sendto(struct.pack("!BBHI", 135, 0, 0, 0) + socket.inet_pton(socket.AF_INET6, host), (host, 0))
+    lab.settle(source, host)
+    lab.settle(host, source)
+
+    assert bool(drained(asker, first=136)) == answered
+
+
+def drained(listener: socket.socket, first: int | None = None) -> int:
+    """How many packets wait at a socket, or those whose first byte is that; takes them."""
+    listener.setblocking(False)
+    found = 0
+    with suppress(BlockingIOError):
+        while True:
+            packet = listener.recv(2048)
+            found += first is None or packet[0] == first
+    return found
+
+
 @pytest.mark.feature("C2")
 @BOTH_FAMILIES
 def test_reject_of_a_destination_tells_the_host_itself_and_those_behind_it(lab, firewall, block, family):

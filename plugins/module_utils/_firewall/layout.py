@@ -182,8 +182,8 @@ def chain_rules(chain: str, family: str, sets: Iterable[SetSpec], parameters: Ma
     guards = {direction: _guards(chain, family, direction) for direction in Direction}
     rejects = [s for s in wanted if s.action is Action.REJECT]
     rules: list[Rule] = []
-    if rejects and family == IPV6:
-        rules += [("-p", "ipv6-icmp", "-m", "icmp6", "--icmpv6-type", kind, "-j", "RETURN") for kind in ("135", "136")]
+    if family == IPV6:
+        rules += [rule for spec in rejects for rule in _neighbour_returns(spec)]
     returns = [rule for spec in rejects for rule in _reject_returns(spec)]
     for spec in wanted:
         matches = _match(spec.name, spec.direction) + guards[spec.direction]
@@ -238,15 +238,26 @@ def _short_rate(rate: str) -> str:
     return rate.replace("second", "sec").replace("minute", "min")
 
 
+def _neighbour_returns(spec: SetSpec) -> list[Rule]:
+    """An answer reaches a host on the link only if both may ask for and tell their addresses on it.
+
+    It is no other's business: of a host that is dropped these are dropped, too.
+    """
+    return [
+        ("-p", "ipv6-icmp", "-m", "icmp6", "--icmpv6-type", kind, *_match(spec.name, direction), "-j", "RETURN")
+        for kind in ("135", "136")
+        for direction in Direction
+    ]
+
+
 def _reject_returns(spec: SetSpec) -> list[Rule]:
     """What REJECT itself sends goes out through OUTPUT and must not meet our own rules for the other direction.
 
-    In the name of a blocked destination it comes from there, as what the peer itself sends does: only of the former
-    does the connection tracking know that it answers something.
+    Whatever else the host or the peer sends of that form does. Only of an answer of REJECT does the connection tracking
+    know that it is one (nf_conntrack_attach in the kernel); so packets that it does not track are rejected in silence
+    where the other direction is blocked, too.
     """
-    match = _match(spec.name, _OPPOSITE[spec.direction])
-    if spec.direction is Direction.DESTINATION:
-        match = ("-m", "conntrack", "--ctstate", "RELATED", *match)
+    match = ("-m", "conntrack", "--ctstate", "RELATED", *_match(spec.name, _OPPOSITE[spec.direction]))
     icmp: Rule = ("-p", "icmp", "-m", "icmp", "--icmp-type", "3/3")
     if spec.family == IPV6:
         icmp = ("-p", "ipv6-icmp", "-m", "icmp6", "--icmpv6-type", "1/4")

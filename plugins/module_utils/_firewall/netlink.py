@@ -6,10 +6,14 @@ Formats: netlink(7), and the kernel's include/uapi/linux/netlink.h.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+from .errors import KernelError, MissingTool
 
 HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 ATTRIBUTE = struct.Struct("=HH")  # length, type
@@ -20,7 +24,7 @@ REQUEST, ACK, EXCL, DUMP = 0x1, 0x4, 0x200, 0x300
 NESTED, NETWORK_ORDER = 0x8000, 0x4000
 _TYPE_MASK = 0x3FFF
 _RECEIVE_BYTES = 1 << 17
-_PATIENCE = struct.pack("@ll", 30, 0)  # a timeval: seconds, microseconds
+_PATIENCE_SECONDS = 30
 _AT_ONCE = 64  # as many answers as the socket surely has room for
 
 NETFILTER = 12  # NETLINK_NETFILTER
@@ -55,14 +59,15 @@ def attributes(data: bytes, start: int = 0, end: int | None = None) -> dict[int,
 
 
 class Netlink:
-    """A socket to one protocol; requests are answered in order."""
+    """A socket to one protocol; requests are answered in order.
+
+    All methods raise KernelError if the kernel does not answer in time, or its answer is lost.
+    """
 
     def __init__(self, protocol: int) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        # The kernel's own time-outs: with Python's there is a poll before each call.
-        for direction in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
-            self._socket.setsockopt(socket.SOL_SOCKET, direction, _PATIENCE)
+        """Raises MissingTool if the kernel has no such protocol, or lets this process have no such socket."""
+        self._protocol = protocol
+        self._socket = _opened(protocol)
         self._sequence = 0
 
     def close(self) -> None:
@@ -80,11 +85,11 @@ class Netlink:
             part = bodies[start : start + _AT_ONCE]
             first = self._sequence + 1
             self._sequence += len(part)
-            self._socket.send(
+            self._send(
                 b"".join(self._packed(kind, body, REQUEST | ACK | flags, n) for n, body in enumerate(part, first))
             )
             while len(numbers) < start + len(part):
-                answers = self._messages(self._socket.recv(_RECEIVE_BYTES), first)
+                answers = self._messages(self._receive(), first)
                 numbers += [-_ERROR.unpack_from(answer)[0] for _kind, answer in answers]
         return numbers
 
@@ -101,15 +106,41 @@ class Netlink:
 
     def _exchange(self, kind: int, body: bytes, flags: int) -> Iterator[bytes]:
         self._sequence += 1
-        self._socket.send(self._packed(kind, body, flags, self._sequence))
+        self._send(self._packed(kind, body, flags, self._sequence))
         while True:
-            for answer_kind, answer in self._messages(self._socket.recv(_RECEIVE_BYTES), self._sequence):
+            for answer_kind, answer in self._messages(self._receive(), self._sequence):
                 if answer_kind in (_DONE_TYPE, _ERROR_TYPE):
                     number = -_ERROR.unpack_from(answer)[0] if len(answer) >= 4 else 0
                     if number:
                         raise NetlinkError(number, answer[4 + HEADER.size :])
                     return
                 yield answer
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.send(data)
+        except OSError as error:
+            self._give_up(error)
+
+    def _receive(self) -> bytes:
+        try:
+            return self._socket.recv(_RECEIVE_BYTES)
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> NoReturn:
+        """What else comes on this socket, or a listing that is still going on, is nothing to the next request."""
+        self._socket.close()
+        self._socket = _opened(self._protocol)
+        if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
+            what = (
+                f"the kernel has not answered within {_PATIENCE_SECONDS} seconds; look at 'dmesg' for what holds it up"
+            )
+        elif error.errno == errno.ENOBUFS:
+            what = "an answer of the kernel was lost, for it was more than the socket holds"
+        else:
+            what = f"the kernel cannot be asked: {error.strerror}"
+        raise KernelError(f"{what}; what was asked for may be done or not, so run again") from None
 
     @staticmethod
     def _packed(kind: int, body: bytes, flags: int, sequence: int) -> bytes:
@@ -124,3 +155,19 @@ class Netlink:
             if sequence >= first:
                 yield kind, data[offset + HEADER.size : offset + size]
             offset += (size + 3) & ~3
+
+
+def _opened(protocol: int) -> socket.socket:
+    try:
+        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    except OSError as error:
+        raise MissingTool(
+            f"no netlink socket to be had: {error.strerror}; run 'modprobe nfnetlink', and allow AF_NETLINK to this "
+            "process where a sandbox restricts it"
+        ) from None
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    # The kernel's own time-outs: with Python's there is a poll before each call.
+    patience = struct.pack("@ll", _PATIENCE_SECONDS, 0)  # a timeval: seconds, microseconds
+    for direction in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+        opened.setsockopt(socket.SOL_SOCKET, direction, patience)
+    return opened

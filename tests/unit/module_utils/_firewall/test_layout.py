@@ -196,13 +196,17 @@ def test_rules_are_those_of_the_kernel_notes(block, text):
 
 
 def test_reject_lets_its_own_answers_out_and_neighbours_be_found():
+    related = "-m conntrack --ctstate RELATED -m set --match-set NGFW-reject-src6 dst -j RETURN"
     rules = [" ".join(rule) for rule in rules_of(Block(SAMPLE[IPV6], Action.REJECT), family=IPV6)]
 
     assert rules == [
-        "-p ipv6-icmp -m icmp6 --icmpv6-type 135 -j RETURN",
-        "-p ipv6-icmp -m icmp6 --icmpv6-type 136 -j RETURN",
-        "-p tcp -m tcp --tcp-flags RST RST -m set --match-set NGFW-reject-src6 dst -j RETURN",
-        "-p ipv6-icmp -m icmp6 --icmpv6-type 1/4 -m set --match-set NGFW-reject-src6 dst -j RETURN",
+        *(
+            f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -m set --match-set NGFW-reject-src6 {side} -j RETURN"
+            for kind in (135, 136)
+            for side in ("src", "dst")
+        ),
+        f"-p tcp -m tcp --tcp-flags RST RST {related}",
+        f"-p ipv6-icmp -m icmp6 --icmpv6-type 1/4 {related}",
         f"-p tcp -m set --match-set NGFW-reject-src6 src {guard(IPV6, 'src')} -j REJECT --reject-with tcp-reset",
         f"-m set --match-set NGFW-reject-src6 src {guard(IPV6, 'src')} -j REJECT --reject-with icmp6-port-unreachable",
     ]

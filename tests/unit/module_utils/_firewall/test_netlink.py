@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import socket
 import struct
 
 import pytest
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import KernelError, MissingTool
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.host import protected
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netlink import (
     NESTED,
@@ -51,6 +53,38 @@ def test_a_listing_is_read_to_its_end_and_the_socket_can_be_asked_again():
     assert links[0] == links[1]
     assert any(b"lo\0" in body for body in links[0])
     route.close()
+
+
+LINKS = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
+GET_LINKS = 18  # RTM_GETLINK
+
+
+def test_an_answer_that_never_comes_is_an_error_with_a_remedy():
+    route = Netlink(ROUTE)
+    route._socket.close()
+    route._socket, silent = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    route._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, 1000))
+
+    with pytest.raises(KernelError, match=r"has not answered within 30 seconds; look at 'dmesg'.*run again"):
+        list(route.dump(GET_LINKS, LINKS))
+    assert any(b"lo\0" in body for body in route.dump(GET_LINKS, LINKS))
+    silent.close()
+    route.close()
+
+
+def test_answers_that_were_lost_are_an_error_and_the_next_request_works():
+    route = Netlink(ROUTE)
+    route._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+
+    with pytest.raises(KernelError, match=r"an answer of the kernel was lost.*run again"):
+        route.execute_each(GET_LINKS, [b""] * 64)
+    assert any(b"lo\0" in body for body in route.dump(GET_LINKS, LINKS))
+    route.close()
+
+
+def test_a_protocol_that_the_kernel_does_not_have_is_named():
+    with pytest.raises(MissingTool, match=r"no netlink socket to be had: .*modprobe nfnetlink"):
+        Netlink(31)
 
 
 def test_every_host_protects_its_loopback_and_what_no_block_may_touch():

@@ -37,6 +37,13 @@ def test_the_history_is_found_in_rotated_and_compressed_journals(tmp_path: Path)
     assert history(tmp_path / "none", [ADDRESS]) == []
 
 
+@pytest.mark.feature("S12")
+@pytest.mark.parametrize("sid", ["\u00b2", "\u0665", "9" * 5000])
+def test_a_line_with_a_signature_that_is_no_number_stops_nothing(tmp_path: Path, sid: str) -> None:
+    (tmp_path / "alert.log").write_text(alert(sid, "x"))
+    assert [item["sid"] for item in alerts(tmp_path, ADDRESS)] == [None]
+
+
 @pytest.mark.feature("A8")
 def test_further_signatures_are_counted_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explain, "MAX_ALERTS", 3)

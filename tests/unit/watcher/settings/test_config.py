@@ -177,6 +177,7 @@ BAD = [
     ("high_alert:", "has no value"),
     ("high_alert: {blocks: 1.5}", "whole number"),
     ("high_alert: {blocks: 010}", "leading zeros"),
+    ("high_alert: {blocks: \u0665}", "write it with the digits 0 to 9"),
     ("high_alert: {blocks: 0}", "from 1 to"),
     ("high_alert: {window: 1m30}", "is not a duration"),
     ("high_alert: {window: 2d}", "from 1s to 1d"),

@@ -131,7 +131,7 @@ def alerts(directory: Path, network: Network) -> list[dict[str, Any]]:
         if item is None:
             if len(found) >= MAX_ALERTS:
                 continue
-            number = int(sid) if sid.isdigit() else None
+            number = int(sid) if re.fullmatch("[0-9]{1,10}", sid) else None
             item = found[sid, msg] = {"sid": number, "msg": unquoted(msg), "count": 0, "first": _utc(moment)}
         item["count"] += 1
         item["last"] = _utc(moment)

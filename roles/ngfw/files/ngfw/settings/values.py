@@ -122,7 +122,8 @@ def number(minimum: float, maximum: float) -> Converter[float]:
 
 def _number_hint(node: Node) -> str:
     if isinstance(node, ScalarNode) and isinstance(node.value, str) and node.text.strip().isdigit():
-        return "; write it without quotes and leading zeros"
+        plain = node.text.isascii()
+        return "; write it without quotes and leading zeros" if plain else "; write it with the digits 0 to 9"
     return "; write digits only"
 
 
