@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command `ngfw`: arguments in, exit code out (CONTRACT.md section 4)."""
+"""The command `ngfw`: arguments in, exit code out (docs/interface.md, section 4)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counters of the watcher, under the names of CONTRACT.md section 8."""
+"""Counters of the watcher, under the names of docs/interface.md, section 8."""
 
 from __future__ import annotations
 

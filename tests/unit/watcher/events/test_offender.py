@@ -402,7 +402,7 @@ def plain(text: object) -> str | None:
 
 
 def expected_of(event: dict[str, Any]) -> str | None:
-    """CONTRACT.md section 7, told again in the shortest way; all addresses of the corpus are well-formed."""
+    """docs/interface.md, section 7, told again in the shortest way; all addresses of the corpus are well-formed."""
     alert, flow = event.get("alert", {}), event.get("flow", {})
     if "source" in alert:
         started = alert["source"]["ip"]

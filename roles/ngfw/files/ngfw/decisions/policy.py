@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What stands between a hit and the kernel: pure functions from a hit, or a late answer, to a decision.
 
-The refusals come in the order of CONTRACT.md section 4; the first that holds names the reason.
+The refusals come in the order of docs/interface.md, section 4; the first that holds names the reason.
 """
 
 from __future__ import annotations

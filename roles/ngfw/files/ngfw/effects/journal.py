@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The four log files of CONTRACT.md section 5: alert.log, blocks.log, daemon.log for people, alerts.json for SIEMs."""
+"""The log files (docs/interface.md, section 5): alert.log, blocks.log, daemon.log for people, alerts.json for SIEMs."""
 
 from __future__ import annotations
 

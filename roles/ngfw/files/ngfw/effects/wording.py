@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a decision reads in the journals: lines of text for people, JSON for SIEMs (CONTRACT.md section 5).
+"""How a decision reads in the journals: lines of text for people, JSON for SIEMs (docs/interface.md, section 5).
 
 Whatever stands in a message from the network, a line stays one line, and its fields stay where they are.
 """
