@@ -143,9 +143,12 @@ class Firewall:
 
     def listings(self, networks: Iterable[Network], *, most: int | None = None) -> list[Listing]:
         """Which blocklists cover these networks, by the kernel's own word; at most the first `most` of each list."""
+        return self._listings(self._kernel.state(), networks, most)
+
+    def _listings(self, state: State, networks: Iterable[Network], most: int | None) -> list[Listing]:
         wanted = list(dict.fromkeys(networks))
         found = []
-        for spec in self._kernel.state().sets.values():
+        for spec in state.sets.values():
             if spec.role is Role.LIST and spec.family in self._families:
                 for network, cover in self._listed(spec.name, [n for n in wanted if n.family == spec.family], most):
                     found.append(Listing(network, spec.label, spec.direction, cover))
@@ -296,7 +299,7 @@ class Firewall:
             self._read_blocks(planner.state)
             planner.unblock(wanted, action, directions)
             guards = self._current_guards(planner.state)
-            listed = self.listings((n for n in wanted if guards.covering(n) is None), most=_WARNED)
+            listed = self._listings(planner.state, (n for n in wanted if guards.covering(n) is None), _WARNED)
             planner.result.warnings += [f"{listing}; whitelist it, or take it out of the list" for listing in listed]
         return planner.result
 
