@@ -53,6 +53,7 @@ class Follower:
         self._mark: Mark | None = None
         self._since: int | None = None  # what was last written to before this (mtime, ns) is of no interest
         self._behind = False  # whether there may be more files that come before the current one
+        self._searched = 0  # when the directory had last changed as all in it was read
         self._asleep = False
         self._complaint = ""
 
@@ -227,14 +228,17 @@ class Follower:
         return place if place is not None and self._unread(place) else None
 
     def _follow_beside(self, current: LogFile, place: Candidate) -> None:
-        """Read, one after the other, what was rotated away unseen between two looks, or got its first lines late."""
+        """Read, one after the other, what was rotated away unseen between two looks."""
+        changed = rotation.directory_changed(self.path)
+        if changed == self._searched and changed < time.time_ns() - _CLOCK_SLACK:
+            return
         unread = self._unread_beside(place)
         opened = self._open(unread[0], self._ledger.done_with(unread[0]) or 0) if unread else None
         if opened is not None:
             self._late.add(opened)
             self._behind = True
         if not unread:
-            self._since = current.changed
+            self._since, self._searched = current.changed, changed
 
     def _unread_beside(self, place: Candidate | None) -> list[Candidate]:
         """The rotated files that are worth reading, the one written to longest ago first."""

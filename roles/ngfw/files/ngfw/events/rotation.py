@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from .logfile import LogFile, Mark, alike
@@ -97,6 +98,15 @@ def candidate(path: str) -> Candidate | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return Candidate(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def directory_changed(path: str) -> int:
+    """When a name beside it last came or went (mtime in nanoseconds); 0 where there is no directory."""
+    changed = 0
+    for place in _places(path):
+        with suppress(OSError):
+            changed = max(changed, os.stat(os.path.dirname(place)).st_mtime_ns)
+    return changed
 
 
 def rotated(path: str) -> list[Candidate]:
