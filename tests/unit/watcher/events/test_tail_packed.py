@@ -237,3 +237,26 @@ def test_another_logs_directory_is_none_of_old_files(opened: Opener, log: Path) 
     missed = write(log)
     look_around(tail)
     assert rest(tail) == missed
+
+
+def test_days_of_a_glob_that_came_and_were_packed_meanwhile(opened: Opener, tmp_path: Path) -> None:
+    """Suricata's own rotation by date, and a job that packs yesterday's file."""
+    days = [tmp_path / f"eve-2026-11-{day}.json" for day in (27, 28, 29, 30)]
+    write(days[0], 2)
+    pack(days[0])
+    days[0].touch()  # not ours to judge: its packed copy is of before the first start
+    os.utime(tmp_path / "eve-2026-11-27.json.gz", (0, 0))
+    tail = opened("eve-*.json")
+    read = write(days[0], 2)
+    assert rest(tail) == read
+    missed = write(days[0], 2)
+    for day in days[1:]:
+        missed += write(day, 2)
+    for day in days[:3]:
+        if day != days[0]:
+            pack(day)
+    again = opened("eve-*.json", positions=tail.positions())
+    assert sorted(rest(again).splitlines()) == sorted(missed.splitlines())
+    assert rest(opened("eve-*.json", positions=again.positions())) == b""
+    look_around(again)
+    assert rest(again) == b""

@@ -34,8 +34,8 @@ class Watcher(Protocol):
 class Follower:
     """Reads `path` and, where it was rotated, what came before it, each byte once.
 
-    Exactly one of start(), resume() or nothing (a path that appears later) comes before look() and read(); before that,
-    resume_late().
+    One of start(), resume(), expect() or nothing (a path that appears later) comes before look() and read(), and
+    resume_late() before resume().
     """
 
     def __init__(
@@ -71,6 +71,10 @@ class Follower:
             self._current = self._open(place)
             if self._current is not None and at_end:
                 self._current.seek_last_line()
+
+    def expect(self, since: int) -> None:
+        """Begin with what was written since then (nanoseconds): the path came and went while nobody looked."""
+        self._since = since
 
     def resume_late(self, marks: Iterable[Mark]) -> None:
         """Go on following what an earlier run followed beside the marked file."""

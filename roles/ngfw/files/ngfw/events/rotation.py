@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from glob import glob
 from typing import NamedTuple
 
 from .logfile import LogFile, Mark, alike
@@ -127,6 +128,13 @@ def rotated(path: str) -> list[Candidate]:
             if file.path != place and (shape.fullmatch(plain) or (plain == name and file.packed)):
                 found[file.key] = file
     return sorted(found.values(), key=lambda file: (file.changed, _age(_plain(file.path))))
+
+
+def packed_since(pattern: str, since: int) -> list[str]:
+    """The paths that match a glob and of which only a packed file is there, written to since then (nanoseconds)."""
+    found = [candidate(path) for ending in ENDINGS for path in glob(pattern + ending)]
+    plain = {_plain(file.path) for file in found if file is not None and file.changed > since}
+    return sorted(path for path in plain if not os.path.exists(path))
 
 
 def find(mark: Mark, path: str) -> Candidate | None:

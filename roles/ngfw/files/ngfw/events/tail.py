@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from .follower import Follower
 from .logfile import Mark
-from .rotation import Ledger, candidate
+from .rotation import Ledger, candidate, packed_since
 from .sources import matching
 from .watches import Watches
 
@@ -153,6 +153,12 @@ class Tail:
         for path, source in paths.items():
             if path not in marks and source.path not in known:
                 self._followers[path].start(at_end=at_end)
+        for source in self._sources:
+            seen = [mark.changed for path, mark in marks.items() if _leads_to(source.path, path)]
+            if has_magic(source.path) and seen:
+                for path in packed_since(source.path, max(seen)):
+                    if path not in self._followers:
+                        self._follow(path, source).expect(max(seen))
 
     def _earlier(self, positions: Mapping[str, Any] | None) -> tuple[dict[str, Mark], dict[str, list[Mark]], set[str]]:
         """The marks of an earlier run, of late files too, and the sources it had; the ledger gets what it finished."""
