@@ -216,7 +216,8 @@ def paths(value: object, above: tuple[str | int, ...] = ()) -> Iterator[tuple[st
 
 @pytest.mark.feature("F7", "S8")
 def test_every_signature_has_fired_in_live_suricata(recordings: Path) -> None:
-    shipped = {int(sid) for sid in re.findall(r"\bsid:(\d+);", SIGNATURES.read_text(encoding="utf-8"))}
+    signatures = [line for line in SIGNATURES.read_text(encoding="utf-8").splitlines() if line.startswith("alert ")]
+    shipped = {int(sid) for line in signatures if "noalert" not in line for sid in re.findall(r"\bsid:(\d+);", line)}
     seen = {
         json.loads(line)["alert"]["signature_id"]
         for path in recordings.glob("*.json")
