@@ -75,7 +75,9 @@ class Firewall:
         run_directory: Path = RUN_DIRECTORY,
         keep_mirror: bool = False,
         clock: Callable[[], float] = time.time,
+        give_up: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`give_up` is asked while another writer is waited for; if it is true, LockTimeout is raised at once."""
         self._chain = valid_chain(chain)
         self._asked_families = _in_order(families, FAMILIES, "families")
         self._hooks = None if hooks is None else _in_order(hooks, HOOKS, "hooks")
@@ -88,7 +90,7 @@ class Firewall:
         self._keep_mirror = keep_mirror
         self._sets = IpSets()
         self._tables = Iptables(runner or SystemRunner())
-        self._lock = Lock(run_directory, chain)
+        self._lock = Lock(run_directory, chain, give_up=give_up)
         self._kernel = Kernel(
             chain,
             self._families,

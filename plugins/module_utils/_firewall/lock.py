@@ -8,6 +8,7 @@ import fcntl
 import os
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -25,26 +26,30 @@ class Lock:
     started, so after a kill -9 the lock lasts exactly until the last of them has ended.
     """
 
-    def __init__(self, directory: Path, chain: str, *, timeout: float = 30.0) -> None:
+    def __init__(
+        self, directory: Path, chain: str, *, timeout: float = 30.0, give_up: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`give_up` is asked while waiting; if it is true, that is as if the time were over."""
         namespace = os.stat("/proc/self/ns/net").st_ino
         self.path = directory / f"{chain}-{namespace}.lock"
-        self._timeout = timeout
+        self._timeout, self._give_up = timeout, give_up
         self._advanced = 0
         self._descriptor = -1
 
     def __enter__(self) -> Lock:
         """Raises LockTimeout after the time-out (seconds), NotPermitted or FirewallError if it cannot be opened."""
         descriptor = self._open()
-        deadline = time.monotonic() + self._timeout
+        start = time.monotonic()
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() > deadline:
+                if self._give_up() or time.monotonic() > start + self._timeout:
                     holder = _holder(descriptor) or self._read(descriptor)[1]
+                    seconds = time.monotonic() - start
                     raise LockTimeout(
-                        f"process {holder} has held {self.path} for over {self._timeout:.0f} s; see what it does, "
+                        f"process {holder} has held {self.path} for over {seconds:.0f} s; see what it does, "
                         "and run again when it has ended"
                     ) from None
                 time.sleep(_POLL_SECONDS)

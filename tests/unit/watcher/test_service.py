@@ -123,7 +123,7 @@ class DryRun:
 def dry_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DryRun:
     # What the machine's own kernel holds is none of a test's business.
     monkeypatch.setattr(enforcement, "_kernel_whitelist", lambda config: {})
-    monkeypatch.setattr(service, "DryRun", Rehearsal)
+    monkeypatch.setattr(service, "DryRun", lambda config, *, clock, give_up: Rehearsal(config, clock=clock))
     return DryRun(tmp_path)
 
 
@@ -248,18 +248,22 @@ def test_what_the_service_manager_hears(tmp_path: Path) -> None:
             "WATCHDOG_PID": str(os.getpid()),
         }
         notifier = Notifier(environment)
-        assert notifier.watchdog_seconds == 1.5
+        assert notifier.watchdog_seconds == 1.0
+        for _time in range(2):
+            notifier.alive()  # a start that takes longer asks for more time, but not all the time
+        assert heard.recv(200) == b"EXTEND_TIMEOUT_USEC=60000000"
         notifier.ready("5 rules")
         assert heard.recv(200) == f"READY=1\nSTATUS=5 rules\nMAINPID={os.getpid()}".encode()
         notifier.reloading()
         first, second = heard.recv(200).split(b"\n")
         assert first == b"RELOADING=1"
         assert second.startswith(b"MONOTONIC_USEC=")
-        notifier.watchdog()
+        for _time in range(2):
+            notifier.alive()
         assert heard.recv(200) == b"WATCHDOG=1"
         notifier.stopping()
         assert heard.recv(200) == b"STOPPING=1"
-    notifier.watchdog()  # the manager is gone: no matter
+    notifier.stopping()  # the manager is gone: no matter
 
 
 def test_a_manager_that_does_not_listen_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +272,7 @@ def test_a_manager_that_does_not_listen_stops_nobody(tmp_path: Path, monkeypatch
         notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "n")})
         start = time.monotonic()
         for _ in range(50):
-            notifier.watchdog()
+            notifier.stopping()
         assert time.monotonic() - start < 3
 
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from . import VERSION
@@ -22,9 +21,10 @@ from .decisions.surge import HIGH_ALERT, MEANING
 from .effects.console import Console, NoState
 from .effects.enforcement import DryRun, Enforcement, Rehearsal
 from .effects.journal import Journal
-from .effects.state import SETS, State
+from .effects.recorder import Recorder
+from .effects.state import PENDING, SETS, State, StateError
 from .effects.transaction import Transaction
-from .effects.wording import Told
+from .effects.wording import Told, alert_line, json_line, told_of
 from .events.tail import Chunk
 from .firewall import saved
 from .firewall.entry import Block
@@ -34,6 +34,7 @@ from .metrics import Metrics
 from .rules.load import RuleSet
 from .rules.regex import Patience
 from .running.blocks import Blocks
+from .running.caution import Caution
 from .running.exporter import Exporter
 from .running.healing import Healing
 from .running.loop import Loop
@@ -92,6 +93,7 @@ class Service:
         self._state = NoState() if dry_run else State(Path(self._config.state_directory), report=self._error)
         self._loop = Loop(_SIGNALS)
         self._enforcement = self._new_enforcement()
+        self._caution = Caution(self._state, self._rehearse, report=self._set_aside, alive=self._go_on, clock=clock)
         directory = Path(self._config.state_directory)
         self._history = History(None if self._dry_run else directory / HISTORY, report=self._say)
         self._reader = Reader(self._loop, self._state, self._config, report=self._warn)
@@ -138,47 +140,80 @@ class Service:
         self._modes: frozenset[str] = frozenset()
         self._status_at = 0.0
         self._started_at = clock()
+        self._is_stopping = False
 
     def run(self) -> None:
         """Watch until SIGTERM or SIGINT. Raises StateError or FirewallError if it cannot begin."""
         self._state.lock()
         gc.set_threshold(_GARBAGE)
+        orderly = False
         with self._loop:
             try:
                 self._start()
-                while not self._loop.came(signal.SIGTERM, signal.SIGINT):
+                while not self._told_to_stop():
                     if self._loop.take(signal.SIGHUP):
                         self._reload()
                     self._loop.wait(idle=not self._work())
-            except Exception as error:
+                orderly = True
+            except _Stopped:
                 self._reader.stay()
+                orderly = True
+            except BaseException as error:
+                self._reader.stay()
+                orderly = isinstance(error, (FirewallError, StateError))  # else a line may have been the reason
                 if isinstance(error, FirewallError):
+                    if self._told_to_stop():
+                        return
                     self._error(f"cannot go on: {error}")
                 raise
             finally:
                 self._stop()
+                if orderly:
+                    self._state.ended()
+                self._state.unlock()
+
+    def _told_to_stop(self) -> bool:
+        return self._loop.came(signal.SIGTERM, signal.SIGINT)
+
+    def _go_on(self) -> None:
+        """What long work calls all the while. Raises _Stopped when it should not be finished."""
+        self._notifier.alive()
+        if self._told_to_stop() and not self._is_stopping:
+            raise _Stopped
+
+    def _give_up(self) -> bool:
+        """Whether to wait no longer for another writer of the chain."""
+        self._notifier.alive()
+        return self._told_to_stop()
 
     # -- start and stop
 
     def _start(self) -> None:
+        self._caution.begin()
         self._history.open()
         for warning in self._enforcement.prepare(saved.chain_of(self._state.directory / SETS)):
             self._journal.say(warning, level="WARNING")
         self._pipeline.host_networks = self._enforcement.inside()
-        if self._transaction.resume():
+        announced = (self._state.load(PENDING, bytes) or b"").strip()
+        if announced and self._caution.deadly(PENDING, announced):
+            aside = self._state.give_up()
+            self._error(f"earlier runs died finishing a batch, which is left out; what announced it is in {aside}")
+        if self._transaction.resume(self._caution.deadly if self._caution.on else None):
             self._journal.say("finished the batch that the last run had begun")
         self._journal.mend()
         self._reputation.adopt(self._config.intel, self._rules)
         self._reputation.recover(self._state.lookups())
         self._reader.open(self._state.positions())
-        self._pipeline.recall(self._reader.before(), now=self._clock())
+        if self._caution.deadly("recall"):
+            self._error("runs died reading the last lines again, so it is left out: all thresholds count from 0")
+        else:
+            self._recall()
         self._arm_alarm()
-        if self._notifier.watchdog_seconds is not None:
-            self._watchdog(self._notifier.watchdog_seconds)
         mode = " (dry run)" if self._dry_run else ""
         self._journal.say(f"ngfw {VERSION} watches{mode}: {len(self._rules)} rules in force")
         self._warn_without_rules()
         self._notifier.ready(f"{len(self._rules)} rules in force")
+        self._watchdog()
         self._sensor.start()
         self._write_status()
         if self._config.metrics.listen is not None and not self._printing:
@@ -189,6 +224,7 @@ class Service:
             self._warn(f"no rule is enabled in {self._config.rules_directory}, so nothing will be blocked; add one")
 
     def _stop(self) -> None:
+        self._is_stopping = True
         self._notifier.stopping()
         self._transaction.settle()
         if self._reader.is_open:
@@ -204,7 +240,6 @@ class Service:
         self._healing.close()
         self._enforcement.close()
         self._journal.close()
-        self._state.unlock()
 
     # -- one step of work
 
@@ -218,8 +253,9 @@ class Service:
         if answers:
             self._answer(answers)
             return True
-        chunks = self._reader.read()
+        chunks = self._reader.read(self._caution.step)
         if not chunks:
+            self._caution.end()
             return False
         more = self._work_off(chunks)
         self._touch_status()
@@ -230,11 +266,12 @@ class Service:
         now, until = self._clock(), time.monotonic() + _MOMENT_SECONDS
         lines, goes_on = 0, False
         while chunks:
-            batch = self._pipeline.process(chunks, now=now, goes_on=goes_on)
+            careful = self._caution.on
+            batch = self._pipeline.process(self._caution.guarded(chunks), now=now, goes_on=goes_on)
             lines += len(batch.alerts) + len(batch.decisions)
-            if not self._carry_out(batch) or lines >= _MOMENT_LINES or time.monotonic() >= until:
+            if not self._carry_out(batch) or careful or lines >= _MOMENT_LINES or time.monotonic() >= until:
                 break
-            chunks, goes_on = self._reader.read(), True
+            chunks, goes_on = self._reader.read(self._caution.step), True
         self._settle()
         return bool(chunks)
 
@@ -351,9 +388,10 @@ class Service:
         self._warn(f"somebody took blocks out of the kernel's set {', '.join(sets)}; they stay lifted")
         self._blocks.others_lifted()
 
-    def _watchdog(self, seconds: float) -> None:
-        self._notifier.watchdog()
-        self._loop.after("watchdog", seconds, partial(self._watchdog, seconds))
+    def _watchdog(self) -> None:
+        self._notifier.alive()
+        if self._notifier.watchdog_seconds is not None:
+            self._loop.after("watchdog", self._notifier.watchdog_seconds, self._watchdog)
 
     # -- reload
 
@@ -386,14 +424,16 @@ class Service:
         self._pipeline = self._new_pipeline()
         self._pipeline.host_networks = self._enforcement.inside()
         self._reader.adopt(config)
-        self._pipeline.recall(self._reader.before(), now=self._clock())
+        self._recall()
         self._journal.say(f"reloaded: {len(rules)} rules")
         self._warn_without_rules()
 
     def _new_enforcement(self) -> Enforcement | Rehearsal:
         if self._printing:
             return Rehearsal(self._config, clock=self._clock)
-        return DryRun(self._config, clock=self._clock) if self._dry_run else Enforcement(self._config)
+        if self._dry_run:
+            return DryRun(self._config, clock=self._clock, give_up=self._give_up)
+        return Enforcement(self._config, give_up=self._give_up)
 
     def _new_pipeline(self) -> Pipeline:
         managed = replace(self._config, families=self._enforcement.families())
@@ -407,7 +447,25 @@ class Service:
             metrics=self._metrics,
             report=self._warn,
             patience=Patience(),
+            alive=self._go_on,
         )
+
+    def _recall(self) -> None:
+        self._pipeline.recall(self._caution.without_poison(self._reader.before()), now=self._clock())
+
+    # -- lines at which earlier runs died
+
+    def _rehearse(self, chunk: Chunk) -> None:
+        """Decide lines as if nothing were in force, in a child."""
+        pipeline = Pipeline(self._config, self._rules, Recorder().look)
+        batch = pipeline.process([chunk], now=self._clock())
+        for decision in batch.decisions:
+            alert_line(decision, "")
+            json_line(told_of(decision, now=decision.time, dry_run=False))
+
+    def _set_aside(self, text: str) -> None:
+        self._metrics.lines_invalid += 1
+        self._error(text)
 
     # -- reports
 
@@ -435,6 +493,7 @@ class Service:
             "rules": len(self._rules),
             "last_event": self._pipeline.last_event(),
             "modes": sorted(self._modes),
+            "poison": self._caution.count,
             "sensor": self._sensor.to_dict(),
             "idle_rules": self._pipeline.idle_rules(),
             "providers": self._reputation.health(),
@@ -452,6 +511,10 @@ class Service:
     def _error(self, text: str) -> None:
         self._metrics.errors += 1
         self._journal.say(text, level="ERROR")
+
+
+class _Stopped(BaseException):
+    """Long work is not finished, for the watcher is told to stop: what it was about is read again."""
 
 
 def _nothing() -> None:

@@ -51,10 +51,10 @@ def test_many_changes_are_saved_together_and_the_end_saves_only_what_is_not_save
         office.saver.changed()
     office.wait(2)
     assert office.saves() == 1
-    office.saver.finish()
+    office.saver.finish(30)
     assert office.saves() == 1
     office.saver.changed()
-    office.saver.finish()
+    office.saver.finish(30)
     assert office.saves() == 2
 
 
@@ -66,5 +66,5 @@ def test_what_could_not_be_saved_is_said_once_and_saved_at_the_end(office: Offic
         office.wait(2)
     assert office.failures == ["the blocks could not be saved for the next boot: no room"]
     office.broken = False
-    office.saver.finish()
+    office.saver.finish(30)
     assert office.saves() == 1

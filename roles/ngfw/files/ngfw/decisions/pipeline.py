@@ -86,9 +86,11 @@ class Pipeline:
         metrics: Metrics | None = None,
         report: Callable[[str], None] | None = None,
         patience: Patience | None = None,
+        alive: Callable[[], None] | None = None,
     ) -> None:
         """`look` says what is in force, for one batch after the other; `host_networks` are inside beside
-        `home_net`; `report` is told the first bad line of each kind; `patience` is what all regexes may take.
+        `home_net`; `report` is told the first bad line of each kind; `patience` is what all regexes may take;
+        `alive` is called every some hundred lines.
 
         Without `ask` there are no providers, without `history` no offender was blocked before. `knows` says whether
         anybody can be of bad reputation now: while nobody can, what rules that ask would refuse is only counted.
@@ -113,7 +115,7 @@ class Pipeline:
         self._skips = Skips(self.metrics, asking, knows, report or _ignore)
         self._home_net = config.home_net
         self._tunnels = NetworkSet(config.trusted_tunnels)
-        self._report = report or _ignore
+        self._report, self._alive = report or _ignore, alive or _nothing
         self._reported: set[str] = set()
         self._time = self._now = 0.0
         self._newest: Chunk | None = None  # looked into when somebody asks
@@ -147,6 +149,7 @@ class Pipeline:
             if chunk.discarded:
                 self._invalid("length", "too long, torn, or NUL bytes", chunk.path, chunk.discarded)
             for lines in groups(self._worth_parsing(chunk, seen)):
+                self._alive()
                 for match in self._matches(lines, chunk, seen, now):
                     try:
                         self._decide(match, batch, now)
@@ -221,12 +224,15 @@ class Pipeline:
         self._wide.clear()
         for chunk, since, until in worth_reading(chunks, self._window, now):
             fast = chunk.format == "fast"
-            for line in chunk.data.split(b"\n") if fast else self._sieve_of_counted.sift(chunk.data)[0]:
-                event = decoded(chunk.format, line)
-                if event is None or event.time is None or event.type not in self._counted:
-                    continue
-                if since <= event.time <= until:
-                    self._count_again(event, event.time)
+            for lines in groups(chunk.data.split(b"
+") if fast else self._sieve_of_counted.sift(chunk.data)[0]):
+                self._alive()
+                for line in lines:
+                    event = decoded(chunk.format, line)
+                    if event is None or event.time is None or event.type not in self._counted:
+                        continue
+                    if since <= event.time <= until:
+                        self._count_again(event, event.time)
 
     def _count_again(self, event: Event, time: float) -> None:
         try:
@@ -402,4 +408,8 @@ def _counted_types(rules: RuleSet) -> frozenset[str]:
 
 
 def _ignore(_text: str) -> None:
+    pass
+
+
+def _nothing() -> None:
     pass

@@ -92,6 +92,8 @@ def _lines(status: dict[str, Any], now: float) -> list[str]:
     lifted, further = counters["ngfw_blocks_removed_total"], counters["ngfw_duplicates_skip_total"]
     lines.append(f"rules     {status['rules']} in force")
     lines.append(f"events    {events}, last {local_time(last) if last else '-'}; {invalid} invalid lines")
+    if status.get("poison"):
+        lines.append(f"poison    {status['poison']} lines at which the watcher died are set aside; please report this")
     lines.append(f"lag       {behind} bytes")
     if status.get("dry_run"):
         lines.append(f"dry run   would have made {would_have_made(counters)} blocks; {further} further hits on them")

@@ -41,14 +41,16 @@ class Enforcement:
     simulated = False
     """Whether blocks are recorded only."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, config: Config, *, give_up: Callable[[], bool] = lambda: False) -> None:
+        """`give_up` is asked while another writer of the chain is waited for."""
+        self._config, self._give_up = config, give_up
         self._firewall = Firewall(
             chain=config.chain,
             families=config.families,
             hooks=config.hooks,
             origin=Origin.WATCHER,
             keep_mirror=True,
+            give_up=give_up,
         )
         self._keep_whitelisted()
         self._sets = IpSets()
@@ -196,7 +198,13 @@ class Enforcement:
 
     def _whitelist(self) -> list[str]:
         config = self._config
-        configured = Firewall(chain=config.chain, families=self.families(), hooks=config.hooks, origin=Origin.CONFIG)
+        configured = Firewall(
+            chain=config.chain,
+            families=self.families(),
+            hooks=config.hooks,
+            origin=Origin.CONFIG,
+            give_up=self._give_up,
+        )
         try:
             return configured.whitelist(self._items(), state="exact").warnings
         finally:
@@ -228,8 +236,14 @@ class DryRun(Enforcement):
 
     simulated = True
 
-    def __init__(self, config: Config, *, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(config)
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Callable[[], float] = time.time,
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> None:
+        super().__init__(config, give_up=give_up)
         self._clock, self._recorder = clock, Recorder()
         self.look = self._look
 

@@ -47,6 +47,8 @@ class State:
         self.directory = directory
         self._announced, self._cursor = directory / PENDING, directory / CURSOR
         self._report = report
+        self.died = False
+        """Whether the last run did not end in order."""
         self._lock = -1
         self._blank = -1
         self._pending, self._size = -1, 0
@@ -72,9 +74,15 @@ class State:
                 f"another watcher (process {holder}) already works on {self.directory}; "
                 "stop it first (systemctl stop ngfw-watcher), or set another state_directory"
             ) from None
+        self.died = os.fstat(descriptor).st_size > 0
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._lock = descriptor
+
+    def ended(self) -> None:
+        """This run ends in order."""
+        if self._lock >= 0:
+            os.ftruncate(self._lock, 0)
 
     def unlock(self) -> None:
         for descriptor in (self._blank, self._pending, self._lock):
@@ -119,6 +127,15 @@ class State:
         """Write another file of this directory. Raises OSError."""
         os.close(_replaced(self.directory / name, data))
 
+    def note(self, name: str) -> int:
+        """A descriptor of another file of this directory, new and empty. Raises OSError."""
+        return _create(self.directory / name)
+
+    def forget(self, name: str) -> None:
+        """Remove another file of this directory, if it is there."""
+        with suppress(OSError):
+            os.unlink(self.directory / name)
+
     def load(self, name: str, decode: Callable[[bytes], Content]) -> Content | None:
         """What `decode` makes of a file, None without one; a file that it refuses is put aside. Raises StateError."""
         path = self.directory / name
@@ -129,13 +146,25 @@ class State:
         except OSError as error:
             raise StateError(f"cannot read {path} ({error.strerror}); let the watcher's user read it") from None
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
-            aside = path.with_name(f"{name}.corrupt")
-            os.replace(path, aside)
+            aside = self.put_aside(name)
             self._report(
                 f"{path} is damaged ({type(error).__name__}: {error}) and was put aside as {aside}; "
                 f"blocks in the kernel stay, {_WITHOUT.get(name, 'work goes on without it')}"
             )
             return None
+
+    def give_up(self) -> Path:
+        """Put aside what is announced, and go on after it; returns what its file is called now. Raises OSError."""
+        positions = self.load(PENDING, intent.decode_positions)
+        if positions is not None:
+            self.move(positions)
+        return self.put_aside(PENDING)
+
+    def put_aside(self, name: str) -> Path:
+        """Rename a file of this directory; returns what it is called now. Raises OSError."""
+        aside = self.directory / f"{name}.corrupt"
+        os.replace(self.directory / name, aside)
+        return aside
 
     def _prepare(self) -> None:
         """Make the file of the next announcement, where nobody waits for it: to write over a page takes no time."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from ..decisions.decision import Decision, Outcome
 from ..decisions.pipeline import Batch
 from ..firewall.entry import Block, Entry
-from ..firewall.errors import FirewallError, InvalidInput
+from ..firewall.errors import FirewallError, InvalidInput, LockTimeout
 from ..metrics import Metrics
 from .intent import Intent, Item, merged
 from .journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, DECISION_LOGS, Journal, encoded, found, missing
@@ -206,14 +206,18 @@ class Transaction:
             self._after("committed")
         return True
 
-    def resume(self) -> bool:
-        """Finish what an earlier run announced; False if there is nothing. Raises FirewallError."""
+    def resume(self, deadly: Callable[[str, bytes], bool] | None = None) -> bool:
+        """Finish what an earlier run announced; False if there is nothing. Raises FirewallError.
+
+        If the run died, `deadly` is told of each block before it is made, and whether it has to be left out.
+        """
         intent = self._state.pending()
         if intent is None:
             return False
         added = {name: self._journal.since(name, intent.marks.get(name)) for name in DECISION_LOGS}
         age = self._clock() - intent.written_at
-        accepted = self._enforce([item.block for item in intent.items if item.block and not _outdated(item, age)])
+        blocks = [item.block for item in intent.items if item.block and not _outdated(item, age)]
+        accepted = self._enforce(blocks) if deadly is None else self._enforce_with_care(blocks, deadly)
         self._on_entries(accepted.new.values())
         before = intent
         if not intent.settled and not any(data for data, _named in added.values()):
@@ -279,10 +283,19 @@ class Transaction:
             accepted.add(self._apply(blocks))
         except FirewallError as error:
             self._failures += 1
-            if self._failures < PATIENCE and not isinstance(error, InvalidInput):
+            if isinstance(error, LockTimeout) or (self._failures < PATIENCE and not isinstance(error, InvalidInput)):
                 raise
             self._one_by_one(blocks, accepted, error)
         self._failures = 0
+        return accepted
+
+    def _enforce_with_care(self, blocks: list[Block], deadly: Callable[[str, bytes], bool]) -> Accepted:
+        accepted = Accepted()
+        for block in blocks:
+            if deadly("block", repr(block).encode()):
+                accepted.reasons[str(block.network)] = "set aside: earlier runs died at it"
+            else:
+                accepted.add(self._apply([block]))
         return accepted
 
     def _one_by_one(self, blocks: list[Block], accepted: Accepted, error: FirewallError) -> None:

@@ -23,6 +23,9 @@ from .loop import Loop
 from .saver import Saver
 
 _CATCH_UP_SECONDS = 0.5
+_STOP_SECONDS = 0.7
+"""What a stop waits for: what has ended is then told by the next start, and what is being saved still gets saved."""
+
 _CATCH_UP, _ENDINGS = "catch up", "endings"
 
 
@@ -111,14 +114,14 @@ class Blocks:
         self.touch()
 
     def stop(self, *, flush: bool) -> None:
-        """Tell of all ends up to now, lift the watcher's own blocks if asked to, and save for the next boot."""
+        """Tell of ends up to now, lift the watcher's own blocks if asked to, and save for the next boot, in time."""
         if self._catching is None:
             self._catch_up()
         if self._catching is not None:
-            self._catching.wait()
+            self._catching.wait(_STOP_SECONDS)
         if flush and self._real:
             self._flush()
-        self._saver.finish()
+        self._saver.finish(_STOP_SECONDS)
 
     def _flush(self) -> None:
         try:

@@ -60,10 +60,11 @@ class CatchUp:
         self._thread = Thread(target=self._run, args=(writer,), daemon=True, name="catch-up")
         self._thread.start()
 
-    def wait(self) -> None:
-        """Let it finish here and now."""
-        self._thread.join()
-        self._finish()
+    def wait(self, seconds: float) -> None:
+        """Let it finish here and now, if it does in time."""
+        self._thread.join(seconds)
+        if not self._thread.is_alive():
+            self._finish()
 
     def _run(self, writer: int) -> None:
         interval = sys.getswitchinterval()

@@ -12,6 +12,9 @@ from contextlib import suppress
 _PATIENCE_SECONDS = 1.0
 """A manager that does not read stops nobody."""
 
+_START_SECONDS = 60
+"""What a start asks for, each time that it has come further."""
+
 
 class Notifier:
     """Sends states to the socket that the service manager named in the environment."""
@@ -24,9 +27,13 @@ class Notifier:
         if self._socket is not None:
             self._socket.settimeout(_PATIENCE_SECONDS)
         self.watchdog_seconds = self._watchdog(environment)
-        """How often watchdog() must be called at the least, None for never; half of what the manager waits for."""
+        """How often alive() must be called at the least, None for never; a third of what the manager waits for."""
+        self._pause = self.watchdog_seconds or _START_SECONDS / 3
+        self._due = 0.0
+        self._starting = True
 
     def ready(self, status: str) -> None:
+        self._starting, self._due = False, 0.0
         self._send(f"READY=1\nSTATUS={status}\nMAINPID={os.getpid()}")
 
     def reloading(self) -> None:
@@ -35,8 +42,15 @@ class Notifier:
     def stopping(self) -> None:
         self._send("STOPPING=1")
 
-    def watchdog(self) -> None:
-        self._send("WATCHDOG=1")
+    def alive(self) -> None:
+        """Tell that work goes on, where it is due. Costs nothing else, so long work may call it all the time."""
+        if self._socket is None or time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + self._pause / 2
+        if self._starting:
+            self._send(f"EXTEND_TIMEOUT_USEC={_START_SECONDS * 1_000_000}")
+        elif self.watchdog_seconds is not None:
+            self._send("WATCHDOG=1")
 
     def _send(self, state: str) -> None:
         if self._socket is None:
@@ -49,4 +63,4 @@ class Notifier:
         microseconds, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
         if not microseconds.isdigit() or int(microseconds) == 0 or (pid and pid != str(os.getpid())):
             return None
-        return int(microseconds) / 2_000_000
+        return int(microseconds) / 3_000_000

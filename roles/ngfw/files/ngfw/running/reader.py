@@ -64,11 +64,11 @@ class Reader:
             if self._tail is not None:
                 self._listen(self._tail)
 
-    def read(self) -> list[Chunk]:
-        """The next new lines; if there are none, the loop is woken when there are."""
+    def read(self, step: int | None = None) -> list[Chunk]:
+        """The next new lines, of STEP_BYTES by default; if there are none, the loop is woken when there are."""
         if self._tail is None:
             return []
-        chunks = self._tail.read(STEP_BYTES)
+        chunks = self._tail.read(step or STEP_BYTES)
         if chunks:
             self._due = True
         else:

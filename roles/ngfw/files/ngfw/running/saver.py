@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -41,16 +43,24 @@ class Saver:
         if not self._loop.has_timer(_TIMER):
             self._loop.after(_TIMER, DELAY_SECONDS, self._start)
 
-    def finish(self) -> None:
-        """Save here and now what is not saved yet: the process ends."""
+    def finish(self, seconds: float) -> None:
+        """Save what is not saved yet: the process ends. A child that needs longer than that finishes by itself."""
         self._loop.cancel(_TIMER)
-        self._wait()
-        if not self._unsaved:
-            return
-        try:
-            self._prepare()()
-        except Exception as error:  # whatever it is, it must not keep the process from ending in order
-            self._tell(error)
+        deadline = time.monotonic() + seconds
+        if self._child >= 0:
+            self._wait_until(deadline)
+        if self._unsaved and self._child < 0:
+            try:
+                self._start()
+            except Exception as error:  # whatever it is, it must not keep the process from ending in order
+                self._tell(error)
+            else:
+                self._wait_until(deadline)
+
+    def _wait_until(self, deadline: float) -> None:
+        ready, _, _ = select.select((self._watched,), (), (), max(0.0, deadline - time.monotonic()))
+        if ready:
+            self._ended()
 
     def _start(self) -> None:
         if self._child >= 0:
@@ -71,7 +81,7 @@ class Saver:
         try:
             signal.set_wakeup_fd(-1)
             for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(each, signal.SIG_DFL)
+                signal.signal(each, signal.SIG_IGN)  # the whole service gets one, and what was begun is finished
             self._in_child()
             with suppress(OSError):  # the unit's system call filter may forbid it
                 os.nice(10)
