@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from threading import Thread
 from typing import Any
 
@@ -43,7 +44,11 @@ class Exporter:
                 registry = library.CollectorRegistry()
                 registry.register(_Collector(importlib.import_module("prometheus_client.core"), self._metrics))
                 endpoint = importlib.import_module(".endpoint", __package__)
-                server = endpoint.open_server(listen.host, listen.port, library.make_wsgi_app(registry))
+                server = endpoint.Endpoint(
+                    endpoint.listen(listen.host, listen.port),
+                    partial(library.generate_latest, registry),
+                    library.CONTENT_TYPE_LATEST,
+                )
             except ImportError:
                 answer.write(_MISSING.encode())
                 return
@@ -52,7 +57,7 @@ class Exporter:
                 text = f"metrics cannot be offered on {listen.host}, port {listen.port} ({reason}); set metrics.listen"
                 answer.write(text.encode())
                 return
-        server.serve_forever(poll_interval=None)  # nobody ever stops it, so it need not look
+        server.serve()
 
     def _hear(self) -> None:
         self._loop.unwatch(self._answer)
