@@ -224,8 +224,7 @@ class Pipeline:
         self._wide.clear()
         for chunk, since, until in worth_reading(chunks, self._window, now):
             fast = chunk.format == "fast"
-            for lines in groups(chunk.data.split(b"
-") if fast else self._sieve_of_counted.sift(chunk.data)[0]):
+            for lines in groups(chunk.data.split(b"\n") if fast else self._sieve_of_counted.sift(chunk.data)[0]):
                 self._alive()
                 for line in lines:
                     event = decoded(chunk.format, line)
