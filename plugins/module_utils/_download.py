@@ -43,12 +43,13 @@ class Download:
         self._url, self.shown = url, masked_url(url)
         self._request = hashlib.sha256(f"{url}\n{request}".encode()).hexdigest()
         self._validators: dict[str, str] = {}
+        self._remembered: dict[str, Any] = {}
 
     def fetch(self, in_force: Mapping[str, set[Key]]) -> bytes | None:
         """The list's text, or None if the server says that it is still the one in force. Raises InvalidInput."""
         if not self._url:
             raise InvalidInput("the url is empty; the old list stays")
-        known = self._known(in_force)
+        known = self._remembered = self._known(in_force)
         headers = {}
         if known.get("etag"):
             headers["If-None-Match"] = known["etag"]
@@ -68,9 +69,9 @@ class Download:
             text = masked(str(error), self._url)
             raise InvalidInput(f"{self.shown} cannot be fetched: {text}; the old list stays") from None
 
-    def left_out(self, in_force: Mapping[str, set[Key]], netset: Netset) -> None:
-        """Add what was refused of the list in force when it was fetched."""
-        known = self._known(in_force)
+    def left_out(self, netset: Netset) -> None:
+        """Add what was refused of the list in force when it was fetched, where it has not changed since."""
+        known = self._remembered
         netset.refused += [Refused(entry, reason) for entry, reason in known.get("refused", ())]
         netset.refusals += known.get("refusals", 0)
 

@@ -250,7 +250,7 @@ def from_url(
     text = download.fetch(in_force)
     if text is None:
         netset = by_family(set().union(*in_force.values()))
-        download.left_out(in_force, netset)
+        download.left_out(netset)
         return put(firewall, parameters, netset, dry_run)
     netset = read(download.shown, [text], limits)
     result = put(firewall, parameters, netset, dry_run)

@@ -99,6 +99,17 @@ def test_what_was_saved_is_restored_without_the_watcher(watcher: Watcher) -> Non
     assert "'ngfw save' writes it" in done.stderr
 
 
+@pytest.mark.feature("S4")
+def test_everybody_is_blocked_only_if_that_is_meant(watcher: Watcher) -> None:
+    done = watcher.command("block", "0.0.0.0/1", "128.0.0.0/1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "cover 100% of all IPv4 addresses" in done.stderr
+    assert "--allow-wide" in done.stderr
+    done = watcher.command("block", "64.0.0.0/3", "32.0.0.0/4", "--allow-wide")
+    assert done.stdout.splitlines() == ["blocked 64.0.0.0/3", "blocked 32.0.0.0/4"]
+    assert watcher.network.passes("198.51.100.7")
+
+
 def test_status_is_one_screen(watcher: Watcher) -> None:
     watcher.start()
     watcher.write(alert("198.51.100.7"))
