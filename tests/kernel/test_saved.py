@@ -118,6 +118,31 @@ def test_a_clock_that_is_not_set_yet_makes_no_block_longer(sets, tmp_path):
     assert 597 <= held(sets, "NGFW-drop-src4")[network][0] <= 600
 
 
+@pytest.mark.feature("S7")
+@pytest.mark.parametrize(
+    ("clock", "remaining"),
+    [
+        pytest.param(0.0, 3600, id="1970"),
+        pytest.param(NOW - 86400.0, 3600, id="a day back"),
+        pytest.param(NOW + 600.0, 3000, id="right"),
+        pytest.param(NOW + 86400.0, None, id="a day later"),
+        pytest.param(NOW + 10 * 365 * 86400.0, 3600, id="ten years ahead"),
+    ],
+)
+def test_an_hours_block_is_neither_made_longer_nor_lost_by_a_wrong_clock(sets, tmp_path, clock, remaining):
+    network, permanent = Network(bytes((203, 0, 113, 7)), 32), Network(bytes((203, 0, 113, 8)), 32)
+    fill(sets, "NGFW-drop-src4", "ipv4", {network: (3600, ""), permanent: (0, "")})
+    saved.write(tmp_path / "sets", CHAIN, sets, NOW)
+
+    saved.restore(tmp_path / "sets", CHAIN, sets, clock)
+
+    found = held(sets, "NGFW-drop-src4")
+    assert permanent in found
+    assert (network in found) == (remaining is not None)
+    if remaining is not None:
+        assert remaining - SLOW <= found[network][0] <= remaining
+
+
 def test_only_sets_of_the_chain_are_saved_and_nothing_half_filled(sets, tmp_path):
     for name in ("NGFW-drop-src4", "OTHER-drop-src4", "NGFWish", "NGFW.mine.s4~"):
         sets.create(name, "ipv4", plain=name.endswith("~"))

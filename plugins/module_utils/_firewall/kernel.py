@@ -19,6 +19,7 @@ from .lock import Lock
 from .state import Entries, Held, Plan, State, shared_parameters
 
 _RELEASE_SECONDS = 2.0
+_STEP_SECONDS = 1.0
 
 
 class Kernel:
@@ -48,14 +49,27 @@ class Kernel:
         self._keep_mirror = keep_mirror
         self._generation: int | None = None
         self._state: State | None = None
+        self._clock_is_at = clock() - time.monotonic()
 
     def state(self) -> State:
         """The chains and the names of the sets, read anew unless the mirror holds them; entries come by `read`."""
+        self._follow_clock()
         generation = self._lock.generation()
         if not self._keep_mirror or self._state is None or generation is None or generation != self._generation:
             self._state = self._read_state()
             self._generation = generation
         return self._state
+
+    def _follow_clock(self) -> None:
+        """If the clock was set since the last call, move the ends that the mirror knows: the kernel has another one."""
+        step = self._clock() - time.monotonic() - self._clock_is_at
+        if abs(step) < _STEP_SECONDS:
+            return
+        self._clock_is_at += step
+        for entries in () if self._state is None else self._state.entries.values():
+            for network, held in entries.items():
+                if held.expires_at is not None:
+                    entries[network] = held._replace(expires_at=held.expires_at + step)
 
     def forget(self) -> None:
         """Read everything anew next time."""
@@ -68,6 +82,7 @@ class Kernel:
         emptied. A set of blocks that was emptied is empty: that is the operator's will. Whitelist and protected
         addresses are few, and are read anew, too.
         """
+        self._follow_clock()
         known, generation = self._state, self._generation
         self._state = None
         state = self.state()

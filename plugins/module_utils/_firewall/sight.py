@@ -24,7 +24,10 @@ class Sight:
         """Whether a protected or whitelisted address lies inside this network, or around it."""
 
     def standing(self, block: Block) -> Entry | None:
-        """The entry of that network, action and direction, whatever its rate or prefix."""
+        """The entry of that network, action and direction, whatever its rate or prefix.
+
+        One that was made by a clock that has been set back since began now at the latest.
+        """
         state, spec, network = self._state, block_set(self._chain, block), block.network
         if spec.label:
             self._kernel.read_for(state, (block,))
@@ -32,4 +35,7 @@ class Sight:
             self._kernel.read(state, (spec.name,))
         held = state.held(spec.name, network, self._now)
         found = state.elsewhere(spec, network, self._now) if held is None else (spec, held)
-        return None if found is None else as_entry(found[0], network, found[1])
+        if found is None:
+            return None
+        entry = as_entry(found[0], network, found[1])
+        return entry if entry.created_at <= self._now else entry._replace(created_at=self._now)

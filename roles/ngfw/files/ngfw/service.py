@@ -35,6 +35,7 @@ from .rules.load import RuleSet
 from .rules.regex import Patience
 from .running.blocks import Blocks
 from .running.caution import Caution
+from .running.clock import ClockWatch
 from .running.exporter import Exporter
 from .running.healing import Healing
 from .running.loop import Loop
@@ -57,6 +58,8 @@ _MOMENT_SECONDS = 0.5
 
 _MOMENT_LINES = 25_000
 """So many lines of journals may wait meanwhile, in some 15 MB."""
+
+_CLOCK_SAID_SECONDS = 2.0
 
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 _FIXED = ("chain", "families", "hooks", "state_directory", "log_directory", "dry_run", "metrics")
@@ -122,6 +125,7 @@ class Service:
             failed=self._error,
         )
         self._sensor = SensorMonitor(self._loop, self._metrics.events_seen, changed=self._sensor_changed)
+        self._clock_watch = ClockWatch(self._loop, self._clock_was_set, clock=clock)
         self._exporter = Exporter(self._loop, self._metrics, failed=self._warn)
         self._transaction = Transaction(
             self._state,
@@ -354,6 +358,7 @@ class Service:
         except OSError as error:
             self._warn(f"changes of the rules by others cannot be noticed ({error.strerror}); run as root")
         self._healing.watch_sets()
+        self._clock_watch.start()
         try:
             self._surroundings.watch()
         except OSError as error:
@@ -383,6 +388,13 @@ class Service:
         for text in missing:
             self._warn(text)
         self._blocks.touch()
+
+    def _clock_was_set(self, seconds: float) -> None:
+        if abs(seconds) >= _CLOCK_SAID_SECONDS:
+            self._journal.say(f"the clock was set by {seconds:+.0f} s; blocks end as before")
+        self._started_at += seconds
+        self._blocks.clock_was_set(seconds)
+        self._enforcement.clock_was_set(seconds)
 
     def _lifted(self, sets: Collection[str]) -> None:
         self._warn(f"somebody took blocks out of the kernel's set {', '.join(sets)}; they stay lifted")

@@ -95,6 +95,35 @@ def test_a_block_expires_once(setup: Setup) -> None:
     assert setup.metrics.blocks_expired == 1
 
 
+@pytest.mark.feature("S7")
+@pytest.mark.parametrize("step", [-86400.0, -30.0, 30.0, 10 * 365 * 86400.0])
+def test_a_block_ends_when_the_kernel_ends_it_whatever_the_clock_says(setup: Setup, step: float) -> None:
+    setup.block(entry(A), entry(B, NOW + 90))
+    setup.pass_time(NOW + 20)
+    setup.now += step
+    setup.kernel.held = {
+        key: held._replace(expires_at=held.expires_at + step) for key, held in setup.kernel.held.items()
+    }
+    setup.endings.shift(step)
+    setup.pass_time(NOW + step + 59.9)
+    assert setup.told() == []
+    setup.pass_time(NOW + step + 60.1)
+    assert setup.told() == [("expire", A, "RULE High")]
+    setup.pass_time(NOW + step + 100)
+    assert setup.told() == [("expire", A, "RULE High"), ("expire", B, "RULE High")]
+    assert setup.metrics.blocks_removed == 0
+
+
+@pytest.mark.feature("S7")
+def test_a_block_that_is_about_to_end_ends_after_the_clock_was_set(setup: Setup) -> None:
+    setup.block(entry(A))
+    setup.pass_time(NOW + 60 - EARLY_SECONDS / 2)
+    setup.now -= 3600
+    setup.endings.shift(-3600)
+    setup.pass_time(NOW - 3600 + 60.1)
+    assert setup.told() == [("expire", A, "RULE High")]
+
+
 def test_a_block_that_was_lifted_unseen_does_not_expire(setup: Setup) -> None:
     setup.block(entry(A))
     setup.kernel.unseen.add(entry(A).block[:3])

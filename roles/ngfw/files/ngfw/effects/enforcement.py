@@ -183,6 +183,9 @@ class Enforcement:
             lifted += result.unblocked
         return lifted
 
+    def clock_was_set(self, seconds: float) -> None:
+        """The kernel ends entries by a clock of its own, and the library knows."""
+
     def close(self) -> None:
         if self._others is not None:
             self._others.close()
@@ -269,6 +272,10 @@ class DryRun(Enforcement):
     def lift_own(self) -> list[Entry]:
         return []
 
+    def clock_was_set(self, seconds: float) -> None:
+        super().clock_was_set(seconds)
+        self._recorder.shift(seconds)
+
     def _look(self) -> _Overlay:
         return _Overlay(self._firewall.look(), self._recorder, self._clock)
 
@@ -300,6 +307,9 @@ class Rehearsal(Recorder):
 
     def losses(self) -> Losses:
         return Losses()
+
+    def clock_was_set(self, seconds: float) -> None:
+        self.shift(seconds)
 
     def families(self) -> tuple[str, ...]:
         return self._config.families

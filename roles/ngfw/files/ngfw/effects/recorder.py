@@ -101,6 +101,16 @@ class Recorder:
         """Forget the entry of that network, action and direction."""
         return self._entries.pop(block[:3], None)
 
+    def shift(self, seconds: float) -> None:
+        """The clock was set by so many seconds: all ends are as far away as before."""
+        self._entries = {
+            key: entry._replace(
+                created_at=entry.created_at + seconds,
+                expires_at=None if entry.expires_at is None else entry.expires_at + seconds,
+            )
+            for key, entry in self._entries.items()
+        }
+
     def in_force(self, now: float) -> list[Entry]:
         """The entries that have not ended."""
         return [entry for entry in self._entries.values() if not _is_over(entry, now)]

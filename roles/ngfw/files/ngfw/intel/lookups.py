@@ -221,7 +221,7 @@ class Lookups:
         now = self._clock()
         if self._request is not None and time.monotonic() >= self._request.deadline:
             self._give_up(self._request)
-        self._waiting.wake(now)
+        self._waiting.wake(time.monotonic())
         if not self._waiting.any_ready():
             return
         pause = self._gate.obstacle(now)
@@ -256,7 +256,7 @@ class Lookups:
                 self._close(lookup, verdict)
                 continue
             if pause.state is State.ERROR:
-                self._waiting.put_off(lookup, pause.until)
+                self._waiting.put_off(lookup, time.monotonic() + pause.until - now)
             self._mailbox.put(Counted(NAME, pause.state.value))
             self._tell(lookup, verdict)
 
@@ -335,7 +335,7 @@ class Lookups:
             self._close(lookup, verdict)
         else:
             pause = min(self._pace.retry * 2 ** (lookup.attempts - 1), self._pace.retry_most)
-            self._waiting.put_off(lookup, now + max(pause, result.pause))
+            self._waiting.put_off(lookup, time.monotonic() + max(pause, result.pause))
             self._tell(lookup, verdict)
         if result.pause:
             self._gate.close(result, now)
@@ -385,7 +385,7 @@ class Lookups:
             moments.append(self._request.deadline - time.monotonic())
         due = self._waiting.next_due()
         if due is not None:
-            moments.append(due - now)
+            moments.append(due - time.monotonic())
         if self._waiting.any_ready() and self._request is None:
             pause = self._gate.obstacle(now)
             moments.append(0.0 if pause is None else pause.until - now)

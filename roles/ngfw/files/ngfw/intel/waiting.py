@@ -34,7 +34,7 @@ class Lookup:
 
 
 class Waiting:
-    """At most `most` lookups; times are epoch seconds. get() may be called by any thread, the rest by one."""
+    """At most `most` lookups; times are of the monotonic clock. get() may be called by any thread, the rest by one."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -107,6 +107,12 @@ class Blocks:
         self._saver.changed()
         self._changed()
 
+    def clock_was_set(self, seconds: float) -> None:
+        """The clock was moved by so many seconds."""
+        self._endings.shift(seconds)
+        self.arm()
+        self._saver.changed()
+
     def others_lifted(self) -> None:
         """Somebody lifted blocks with a tool that tells nobody."""
         self._others_wrote = True

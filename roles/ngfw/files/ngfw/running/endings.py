@@ -12,7 +12,7 @@ from ..effects.wording import Told, told_of_end
 from ..firewall.entry import Block, Entry
 from ..firewall.errors import FirewallError
 from ..metrics import Metrics
-from .expiry import Expiries, Key, same_end
+from .expiry import Expiries, Key, same_end, shifted
 
 EARLY_SECONDS = 0.3
 """So long before its end a block is looked for: one that is missing then was lifted, and did not expire."""
@@ -66,6 +66,11 @@ class Endings:
         for earlier in over:
             self._to_end(earlier)
         self._metrics.blocks_created += (len(self._blocks) - known + len(over)) * (not self._dry_run)
+
+    def shift(self, seconds: float) -> None:
+        """The clock was set by so many seconds, and the kernel ends its entries by another one."""
+        self._blocks.shift(seconds)
+        self._ending = [(end + seconds, serial, shifted(entry, seconds)) for end, serial, entry in self._ending]
 
     def next(self) -> float | None:
         """When expire() has something to do (epoch seconds)."""

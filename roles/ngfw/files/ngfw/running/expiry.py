@@ -46,16 +46,26 @@ class Expiries:
                 replaced.append((earlier, entry))
             elif entry.origin is not Origin.WATCHER:
                 continue
-            self._entries[key] = entry
-            end = entry.expires_at
-            if end is None:
-                continue
-            keys = self._by_end.get(end)
-            if keys is None:
-                heapq.heappush(self._ends, end)
-                keys = self._by_end[end] = []
-            keys.append(key)
+            self._keep(entry)
         return replaced
+
+    def _keep(self, entry: Entry) -> None:
+        key, end = entry.block[:3], entry.expires_at
+        self._entries[key] = entry
+        if end is None:
+            return
+        keys = self._by_end.get(end)
+        if keys is None:
+            heapq.heappush(self._ends, end)
+            keys = self._by_end[end] = []
+        keys.append(key)
+
+    def shift(self, seconds: float) -> None:
+        """The clock was set by so many seconds: all ends are as far away as before."""
+        entries = list(self._entries.values())
+        self._entries, self._ends, self._by_end = {}, [], {}
+        for entry in entries:
+            self._keep(shifted(entry, seconds))
 
     def get(self, block: Block) -> Entry | None:
         """The entry of that network, action and direction."""
@@ -178,6 +188,12 @@ def _follow_line(held: dict[Key, Entry], replaced: list[Entry], fields: dict[str
 
 def _of(entries: Iterable[Entry], network: Network, direction: Direction) -> list[Entry]:
     return [entry for entry in entries if entry.block.network == network and entry.block.direction is direction]
+
+
+def shifted(entry: Entry, seconds: float) -> Entry:
+    """The entry by a clock that has been set by so many seconds."""
+    end = None if entry.expires_at is None else entry.expires_at + seconds
+    return entry._replace(created_at=entry.created_at + seconds, expires_at=end)
 
 
 def same_end(first: float | None, second: float | None, within: float = _SAME_MOMENT) -> bool:

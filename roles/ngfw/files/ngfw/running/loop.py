@@ -17,6 +17,7 @@ class Loop:
         self._signals = signals
         self._came: set[signal.Signals] = set()
         self._selector = selectors.DefaultSelector()
+        self._first: Callable[[], None] | None = None
         self._timers: dict[str, tuple[float, Callable[[], None]]] = {}
         self._wakeup = (-1, -1)
         self._previous: list[tuple[signal.Signals, object]] = []
@@ -56,6 +57,10 @@ class Loop:
     def unwatch(self, descriptor: int) -> None:
         self._selector.unregister(descriptor)
 
+    def first(self, call: Callable[[], None]) -> None:
+        """Call that before anything else whenever the waiting is over."""
+        self._first = call
+
     def after(self, name: str, seconds: float, call: Callable[[], None]) -> None:
         """Call once in that many seconds; a timer of the same name is replaced."""
         self._timers[name] = (time.monotonic() + max(0.0, seconds), call)
@@ -71,7 +76,10 @@ class Loop:
         timeout = None if idle else 0.0
         if self._timers and idle:
             timeout = max(0.0, min(moment for moment, _call in self._timers.values()) - time.monotonic())
-        for key, _events in self._selector.select(timeout):
+        ready = self._selector.select(timeout)
+        if self._first is not None:
+            self._first()
+        for key, _events in ready:
             key.data()
         now = time.monotonic()
         due = [(name, timer) for name, timer in self._timers.items() if timer[0] <= now]
