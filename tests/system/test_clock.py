@@ -65,6 +65,7 @@ def test_a_block_expires_when_the_kernel_ends_it(watcher: Watcher, clock: Path, 
 
 
 def test_status_does_not_grow_old_by_a_clock_that_is_set(watcher: Watcher, clock: Path) -> None:
+    wait_until((watcher.state / "status.json").exists)
     started = json.loads((watcher.state / "status.json").read_text())["started_at"]
     set_clock(clock, TEN_YEARS)
     wait_until(lambda: watcher.lines("daemon.log", "the clock was set by"))
