@@ -32,6 +32,7 @@ _OF_PLAYBOOKS = frozenset({"ngfw_hosts", "ngfw_serial"})
 
 _MEANT = {
     "flush": {"ngfw_rule_name": "ngfw_flush_rule", "ngfw_rule": "ngfw_flush_rule"},
+    "unblock": {"ngfw_rule_name": "ngfw_addresses alone, whose blocks of any rule are lifted"},
     "whitelist": {"ngfw_addresses": "ngfw_whitelist", "ngfw_entries": "ngfw_whitelist"},
 }
 """What somebody means who gives a playbook an option of its module, or a variable of another playbook."""
@@ -75,9 +76,10 @@ def problems(values: Mapping[str, object], entry: str) -> list[str]:
             typed[name] = value(name, given)
         except AnsibleFilterError as error:
             found.append(str(error))
-    complete = {name: option for name, option in options[entry].items() if name in typed or name not in values}
-    wanted = {name: typed[name] for name in complete if name in typed}
-    found += ArgumentSpecValidator(complete).validate(wanted).error_messages
+    # What is missing, and choices; lists and dictionaries are left out, for Ansible's own are slow to be copied.
+    plain = {name: given for name, given in typed.items() if name in options[entry] and not _is_container(given)}
+    left = {name: option for name, option in options[entry].items() if name in plain or name not in values}
+    found += ArgumentSpecValidator(left).validate(plain).error_messages
     if typed.get("ngfw_state") == "absent" and entry in _INSTEAD_OF_ABSENT:
         found.append(f"ngfw_state is of the role only; {_INSTEAD_OF_ABSENT[entry]}")
     return [text for text in found if text]
@@ -107,6 +109,10 @@ def _whitelist(name: str, items: list[Any]) -> list[Any]:
         return parse_whitelist(items)
     except AnsibleFilterError as error:
         raise AnsibleFilterError(f"{name}, {error}") from None
+
+
+def _is_container(given: object) -> bool:
+    return isinstance(given, (Mapping, list, tuple))
 
 
 @lru_cache(maxsize=1)

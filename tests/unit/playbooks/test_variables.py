@@ -103,7 +103,7 @@ def test_every_part_of_the_role_checks_its_variables_before_all_else(entry: str)
     tasks = yaml.safe_load((ROOT / f"roles/ngfw/tasks/{'preflight' if entry == 'main' else entry}.yml").read_text())
     first = tasks[1 if entry == "status" else 0]  # status: what the report needs of a host that fails here
     assert first["ansible.builtin.include_tasks"] == "variables.yml"
-    assert first["vars"] == {"__ngfw_entry": entry}
+    assert first.get("vars", {"__ngfw_entry": "main"}) == {"__ngfw_entry": entry}
 
 
 @pytest.mark.feature("U4", "S13")
