@@ -8,10 +8,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.reflex.ngfw.plugins.filter.variables import variable_problems
 from ngfw import cli
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = ["README.md", "CONTRIBUTING.md", "roles/ngfw/README.md", "examples/infrastructure/README.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/threat-model.md",
+    "docs/troubleshooting.md",
+    "roles/ngfw/README.md",
+    "examples/infrastructure/README.md",
+]
 PLAYBOOKS = {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
 SPECS = yaml.safe_load((ROOT / "roles/ngfw/meta/argument_specs.yml").read_text())["argument_specs"]
 VARIABLES = {name for entry in SPECS.values() for name in entry["options"]} | {"ngfw_hosts", "ngfw_serial"}
@@ -30,7 +38,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, *(f"playbooks/{name}.yml" for name in sorted(PLAYBOOKS))])
 def test_names_of_ours_exist(page: str) -> None:
-    for name in re.findall(r"(?<![\w./-])ngfw_[a-z_]+\b(?!\*|\.)", read(page)):
+    for name in re.findall(r"(?<![\w./-])ngfw_[a-z_]+\b(?!\*|\.| is no variable)", read(page)):
         assert name in VARIABLES | MODULES, name
     for name in re.findall(r"reflex\.ngfw\.([a-z_]+)", read(page)):
         assert name in PLAYBOOKS | MODULES | {"ngfw"}, name
@@ -54,3 +62,18 @@ def test_targets_of_make_exist(page: str) -> None:
     targets = re.findall(r"^([a-z-]+):", read("Makefile"), re.M)
     for target in re.findall(r"\bmake ([a-z-]+)", "".join(re.findall(r"`.*?`|^```.*?^```", read(page), re.S | re.M))):
         assert target in targets
+
+
+@pytest.mark.feature("U4", "U6")
+@pytest.mark.parametrize(
+    ("entry", "values"),
+    [
+        ("main", {"ngfw_whitelst": ["192.0.2.1"]}),
+        ("flush", {"ngfw_rule_name": "High"}),
+        ("main", {"ngfw_rules": "High"}),
+        ("main", {"ngfw_suricata_rules": ["alert tcp any any -> any any (sid:1900001;)"]}),
+    ],
+)
+def test_troubleshooting_shows_the_messages_as_they_are(entry: str, values: dict[str, object]) -> None:
+    (problem,) = variable_problems(values, entry)
+    assert f"Action failed: {problem}\n" in read("docs/troubleshooting.md")
