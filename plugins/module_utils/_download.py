@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,14 +18,17 @@ from urllib.error import HTTPError
 from ansible.module_utils.urls import open_url
 
 from ._firewall.address import Key
-from ._firewall.errors import FirewallError, InvalidInput
+from ._firewall.errors import FirewallError, InvalidInput, UnsafeFile
+from ._firewall.files import make_private_directory, read_bytes, replace
 from ._firewall.listformat import MAX_BYTES
 from ._firewall.netset import Netset, Refused
 from ._firewall.text import masked, masked_url, shown
 from ._firewall.weburl import MAX_REDIRECTS, REDIRECTS, redirected
 
-STATE_DIRECTORY = Path("/var/lib/ngfw/blocklists")
+STATE_DIRECTORY = Path("/var/lib/ngfw-blocklists")
+"""Written by root alone: whoever could write here could tell root that an old list is still the newest."""
 
+_MAX_STATE_BYTES = 1 << 20
 _SECONDS = 30
 _OK, _NOT_MODIFIED = 200, 304
 
@@ -85,11 +87,11 @@ class Download:
             "refusals": netset.refusals,
             **self._validators,
         }
-        temporary = self._path.with_suffix(".new")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(kept), encoding="utf-8")
-            os.replace(temporary, self._path)
+            make_private_directory(self._path.parent)
+            replace(self._path, json.dumps(kept).encode("ascii"), 0o600)
+        except UnsafeFile as error:
+            raise FirewallError(f"the list is in force, but {error}") from None
         except OSError as error:
             raise FirewallError(f"the list is in force, but {self._path} cannot be written: {error.strerror}") from None
 
@@ -135,7 +137,7 @@ class Download:
     def _known(self, in_force: Mapping[str, set[Key]]) -> dict[str, Any]:
         """What was remembered, if it is about the list that is in force."""
         try:
-            kept = json.loads(self._path.read_text(encoding="utf-8"))
+            kept = json.loads(read_bytes(self._path, _MAX_STATE_BYTES))
             same = (kept["request"], kept["digest"]) == (self._request, _digest(in_force))
         except (OSError, ValueError, KeyError, TypeError):
             return {}

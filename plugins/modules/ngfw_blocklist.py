@@ -29,8 +29,8 @@ options:
     elements: str
   src:
     description:
-      - File on the managed host, which M(ansible.builtin.copy) can bring there. For one on the controller see the
-        examples.
+      - Regular file on the managed host, which M(ansible.builtin.copy) can bring there. For one on the controller see
+        the examples.
     type: path
   url:
     description:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,7 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall import saved
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import Network, mask, to_key
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.duration import MAX_BLOCK_SECONDS
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Note, Origin, encode_comment
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import FirewallError
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import FirewallError, UnsafeFile
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.ipset import IpSets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -207,6 +208,27 @@ def test_a_file_of_another_version_is_left_where_it_is(lab, sets, tmp_path):
     assert path.exists()
     with pytest.raises(FirewallError, match="does not exist: nothing was saved yet"):
         saved.restore(tmp_path / "none", CHAIN, sets, NOW)
+
+
+@pytest.mark.feature("S1")
+def test_a_fifo_is_named_and_waited_for_by_nobody(lab, sets, tmp_path):
+    before = lab.sets()
+    os.mkfifo(tmp_path / "sets")
+
+    with pytest.raises(UnsafeFile, match="sets is a FIFO, not a regular file; remove it"):
+        saved.restore(tmp_path / "sets", CHAIN, sets, NOW)
+    assert lab.sets() == before
+    assert saved.write(tmp_path / "sets", CHAIN, sets, NOW) == 0
+    assert saved.restore(tmp_path / "sets", CHAIN, sets, NOW) == 0
+
+
+@pytest.mark.feature("S1")
+def test_a_file_larger_than_any_of_ours_is_not_read(sets, tmp_path):
+    with (tmp_path / "sets").open("wb") as stream:
+        stream.truncate(1 << 40)
+
+    with pytest.raises(UnsafeFile, match="sets is larger than 256 MiB"):
+        saved.restore(tmp_path / "sets", CHAIN, sets, NOW)
 
 
 def test_a_directory_that_is_not_there_is_named(sets, tmp_path):

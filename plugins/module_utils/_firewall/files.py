@@ -212,7 +212,7 @@ def _check(path: Path, file: os.stat_result, directory: os.stat_result) -> None:
     )
     if not writers_own:
         raise UnsafeFile(path, f"belongs to user {file.st_uid}, who may not write its directory")
-    if file.st_nlink > 1 and file.st_uid != directory.st_uid:
+    if file.st_nlink > 1:
         raise UnsafeFile(path, "has a second name elsewhere (a hard link), so it may be another program's file")
 
 

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from .errors import FirewallError, LockTimeout, NotPermitted
+from .errors import FirewallError, LockTimeout, NotPermitted, UnsafeFile
+from .files import open_descriptor
 
 _CONTENT = struct.Struct("=QI")  # generation, pid of the last holder
 _PID = struct.Struct("=I")
+_GENERATIONS = 1 << 64
 _POLL_SECONDS = 0.005
 
 
@@ -38,12 +40,14 @@ class Lock:
 
     def __enter__(self) -> Lock:
         """Raises LockTimeout after the time-out (seconds), NotPermitted or FirewallError if it cannot be opened."""
-        descriptor = self._open()
         start = time.monotonic()
         while True:
+            descriptor = self._open()
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                if not self._replaced():
+                    break
+                self.close()
             except BlockingIOError:
                 if self._give_up() or time.monotonic() > start + self._timeout:
                     holder = _holder(descriptor) or self._read(descriptor)[1]
@@ -65,7 +69,7 @@ class Lock:
         """How many changes were made so far under this lock, by anybody; None if that cannot be told."""
         if self._descriptor < 0:
             try:
-                self._descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                self._descriptor = open_descriptor(self.path, os.O_RDWR)
             except OSError:
                 return None
             os.set_inheritable(self._descriptor, True)
@@ -73,7 +77,7 @@ class Lock:
 
     def advance(self) -> int:
         """Count one more change; to be called by the holder before it changes anything."""
-        generation = self._read(self._descriptor)[0] + 1
+        generation = (self._read(self._descriptor)[0] + 1) % _GENERATIONS
         os.pwrite(self._descriptor, _CONTENT.pack(generation, os.getpid()), 0)
         self._advanced += 1
         return generation
@@ -92,13 +96,16 @@ class Lock:
         if self._descriptor < 0:
             try:
                 self.path.parent.mkdir(mode=0o770, parents=True, exist_ok=True)
-                self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o660)
-            except OSError as error:
-                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-                    raise FirewallError(
-                        f"cannot open {self.path} ({error.strerror}); remove what stands in its place, or make room"
-                    ) from None
+                self._descriptor = open_descriptor(self.path, os.O_RDWR | os.O_CREAT, 0o660)
+            except UnsafeFile:
+                raise
+            except PermissionError as error:
                 raise NotPermitted(f"cannot open {self.path} ({error.strerror}); run as root") from None
+            except OSError as error:
+                kind = NotPermitted if error.errno == errno.EROFS else FirewallError
+                raise kind(
+                    f"cannot open {self.path} ({error.strerror}); remove what stands in its place, or make room"
+                ) from None
             os.set_inheritable(self._descriptor, True)
             self._share()
         return self._descriptor
@@ -106,10 +113,19 @@ class Lock:
     def _share(self) -> None:
         """Give the file its directory's group, so that the watcher's user and root can both lock it."""
         group, status = self.path.parent.stat().st_gid, os.fstat(self._descriptor)
-        if os.geteuid() == 0 and status.st_gid != group:
+        if status.st_uid != os.geteuid():
+            return  # whoever made it has seen to that, and root gives away nothing of others
+        if status.st_uid == 0 and status.st_gid != group:
             os.fchown(self._descriptor, -1, group)
-        if status.st_uid == os.geteuid():
-            os.fchmod(self._descriptor, 0o660)
+        os.fchmod(self._descriptor, 0o660)
+
+    def _replaced(self) -> bool:
+        """Whether others find another file at the path than the one that is open here."""
+        try:
+            found = os.stat(self.path, follow_symlinks=False)
+        except OSError:
+            return False  # the directory was removed: this one is as good as none
+        return not os.path.samestat(found, os.fstat(self._descriptor))
 
     @staticmethod
     def _read(descriptor: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import stat
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 
@@ -13,7 +14,7 @@ pytest.importorskip("ansible", reason="downloads use ansible.module_utils.urls")
 from ansible_collections.reflex.ngfw.plugins.module_utils import _download
 from ansible_collections.reflex.ngfw.plugins.module_utils._download import Download
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network, to_key
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import InvalidInput
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import FirewallError, InvalidInput
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.netset import Limits, by_family, parse_netset
 
 IN_FORCE = {"NGFW.mine.s4": {to_key(parse_network("203.0.113.7"))}}
@@ -104,6 +105,27 @@ def test_what_is_remembered_may_be_damaged_or_forgotten(server, state_directory)
     Download("NGFW", "mine", server.url, "limits").forget()
     assert not file.exists()
     Download("NGFW", "mine", server.url, "limits").forget()
+
+
+@pytest.mark.feature("S1")
+def test_what_is_remembered_lies_where_nobody_else_may_write(server, state_directory, tmp_path):
+    fetched(server)
+    (file,) = state_directory.iterdir()
+    assert stat.S_IMODE(state_directory.stat().st_mode) == 0o700
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+    precious = tmp_path / "precious"
+    precious.write_text("precious", encoding="ascii")
+    file.unlink()
+    file.symlink_to(precious)
+    file.with_suffix(".new").symlink_to(precious)
+    assert fetched(server) == b"203.0.113.7\n"
+    assert precious.read_text(encoding="ascii") == "precious"
+    assert not file.is_symlink()
+
+    state_directory.chmod(0o770)
+    with pytest.raises(FirewallError, match=r"the list is in force, but .* is no directory that only this user may"):
+        fetched(server, OTHER)
 
 
 def test_a_password_in_the_url_is_neither_shown_nor_kept(server, state_directory):

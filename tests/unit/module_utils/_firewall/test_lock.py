@@ -11,8 +11,11 @@ import sys
 import time
 
 import pytest
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import FirewallError, LockTimeout
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import LockTimeout, UnsafeFile
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.lock import Lock
+
+OTHER = 54321
+"""Nobody's number."""
 
 
 def wait_until(condition, seconds=5.0):
@@ -173,7 +176,7 @@ def test_a_file_that_cannot_be_opened(tmp_path):
     lock = Lock(tmp_path, "NGFW")
     lock.path.symlink_to(tmp_path / "elsewhere")
 
-    with pytest.raises(FirewallError, match="symbolic links"), lock:
+    with pytest.raises(UnsafeFile, match="is a symbolic link, not a regular file; remove it"), lock:
         pass
     assert not (tmp_path / "elsewhere").exists()
 
@@ -192,10 +195,74 @@ def test_changes_by_others_move_with_theirs_and_not_with_our_own(tmp_path):
     assert ours.changes_by_others() == before + 1
 
 
-@pytest.mark.parametrize("make", [lambda path: path.symlink_to("/dev/null"), lambda path: path.mkdir()])
+@pytest.mark.feature("S1")
+@pytest.mark.parametrize(
+    "make", [lambda path: path.symlink_to("/dev/null"), lambda path: path.mkdir(), lambda path: os.mkfifo(path)]
+)
 def test_what_stands_in_the_place_of_the_file_is_named(tmp_path, make):
     lock = Lock(tmp_path, "NGFW")
     make(lock.path)
 
-    with pytest.raises(FirewallError, match=f"cannot open {re.escape(str(lock.path))} .*; remove what stands"), lock:
+    with pytest.raises(UnsafeFile, match=f"{re.escape(str(lock.path))} is .*; remove it"), lock:
         pass
+
+
+@pytest.mark.feature("S1")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_root_changes_nothing_of_a_file_that_another_user_left(tmp_path):
+    directory = tmp_path / "run"
+    directory.mkdir()
+    os.chown(directory, 0, OTHER)
+    directory.chmod(0o770)
+    lock = Lock(directory, "NGFW")
+    lock.path.touch()
+    lock.path.chmod(0o600)
+    os.chown(lock.path, OTHER, OTHER)
+
+    with lock:
+        pass
+
+    status = lock.path.stat()
+    assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (OTHER, 0o600)
+
+
+@pytest.mark.feature("S1")
+def test_a_second_name_of_another_file_is_refused(tmp_path):
+    directory = tmp_path / "run"
+    directory.mkdir()
+    directory.chmod(0o770)
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / "precious").chmod(0o600)
+    lock = Lock(directory, "NGFW")
+    os.link(tmp_path / "precious", lock.path)
+
+    with pytest.raises(UnsafeFile, match="hard link"), lock:
+        pass
+
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert stat.S_IMODE((tmp_path / "precious").stat().st_mode) == 0o600
+
+
+def test_a_file_that_was_replaced_is_locked_anew(tmp_path):
+    """Else two writers would each hold a lock of their own."""
+    lock = Lock(tmp_path, "NGFW", timeout=0)
+    with lock:
+        lock.advance()
+    lock.path.unlink()
+    with lock:
+        lock.advance()  # nobody has made another one
+        with Lock(tmp_path, "NGFW"):
+            pass
+    assert lock.generation() == 2
+    with lock:
+        assert not free(tmp_path)
+        assert lock.generation() == 0
+
+
+@pytest.mark.feature("S1")
+def test_whatever_is_in_the_file_is_a_generation(tmp_path):
+    lock = Lock(tmp_path, "NGFW")
+    lock.path.write_bytes(b"\xff" * 1000)
+
+    with lock:
+        assert lock.advance() == 0
