@@ -113,7 +113,7 @@ def status(arguments: Namespace) -> int:
     from .firewall.errors import FirewallError
 
     config = _config(arguments)
-    found = read_status(Path(config.state_directory))
+    found = read_status(Path(config.state_directory), _note)
     try:
         with _firewall(arguments) as firewall:
             info = firewall.info(("blocks", "blocklists"))
@@ -253,11 +253,11 @@ def explain(arguments: Namespace) -> int:
             for chain, (blocks, listed) in others
             if listed or touching(blocks, network)
         ],
-        "reputation": reputation(config, network),
+        "reputation": reputation(config, network, _note),
         "counts": counts,
-        "offences": offences(Path(config.state_directory), sorted({network, wide})),
-        "history": history(logs, sorted({network, wide})),
-        "alerts": alerts(logs, network),
+        "offences": offences(Path(config.state_directory), sorted({network, wide}), _note),
+        "history": history(logs, sorted({network, wide}), _note),
+        "alerts": alerts(logs, network, _note),
     }
     if arguments.json:
         show_json(found)
@@ -303,6 +303,11 @@ def version(arguments: Namespace) -> int:
     else:
         show(f"ngfw {VERSION}")
     return DONE
+
+
+def _note(text: str) -> None:
+    """Say what went wrong and kept nothing else from being done."""
+    complain(f"ngfw: {text}")
 
 
 def _told(arguments: Namespace, result: Result, lines: list[str]) -> int:

@@ -5,12 +5,23 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .firewall.errors import UnsafeFile
+from .firewall.files import open_descriptor, read_bytes
+
 Content = TypeVar("Content")
+
+_BESIDE = ("-wal", "-shm", "-journal")
+_MAX_BYTES = 128 << 20
+_LOOK_SECONDS = 2.0
+_LOOK_MEMORY = 64 << 20
+_LOOK_STEPS = 10_000
 
 Report = Callable[[str, bool], None]
 """Is told what people should know: a text, and whether it is a problem."""
@@ -87,6 +98,8 @@ class Database:
 
     def _opened(self) -> sqlite3.Connection:
         path = ":memory:" if self.path is None else str(self.path)
+        if self.path is not None:
+            _refuse_unsafe(self.path)
         database = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
         try:
             version = database.execute("PRAGMA user_version").fetchone()[0]
@@ -126,7 +139,7 @@ class Database:
         except OSError as problem:
             self._report(f"{self.path} is damaged ({error}) and cannot be put aside ({problem.strerror})", True)
             return
-        for ending in ("-wal", "-shm"):
+        for ending in _BESIDE:
             with suppress(OSError):
                 os.unlink(f"{self.path}{ending}")
         self._report(f"{self.path} is damaged ({error}) and was put aside as {aside}; {self._holds} begin anew", True)
@@ -138,9 +151,42 @@ class Database:
                 connection.close()
 
 
-def opened_read_only(path: Path) -> sqlite3.Connection:
-    """The file for a look by somebody else; its owner may be at work. Raises sqlite3.Error."""
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
+@contextmanager
+def private_copy(path: Path) -> Iterator[sqlite3.Connection]:
+    """A copy of the file for a look by somebody else, whose owner may be at work, or up to no good.
+
+    SQLite itself follows links and makes files beside the one it opens, and what is in a file (a view without end) can
+    keep it busy: a question ends after some seconds, and with some memory. Raises UnsafeFile, OSError, sqlite3.Error.
+    """
+    with tempfile.TemporaryDirectory(prefix="ngfw-") as directory:
+        copy = Path(directory) / path.name
+        for ending in ("-wal", ""):  # in this order: what is moved between them meanwhile is then there twice
+            try:
+                Path(f"{copy}{ending}").write_bytes(read_bytes(Path(f"{path}{ending}"), _MAX_BYTES))
+            except FileNotFoundError:
+                if not ending:
+                    raise
+        with closing(sqlite3.connect(copy)) as database:
+            until = time.monotonic() + _LOOK_SECONDS
+            database.set_progress_handler(lambda: time.monotonic() > until, _LOOK_STEPS)
+            database.execute("PRAGMA trusted_schema = OFF")
+            database.execute(f"PRAGMA hard_heap_limit = {_LOOK_MEMORY}")
+            yield database
+
+
+def is_time(value: object) -> bool:
+    """Whether what a file holds can be a moment in epoch seconds."""
+    return isinstance(value, (int, float)) and 0 <= value < 1 << 33
+
+
+def _refuse_unsafe(path: Path) -> None:
+    """Raises sqlite3.DatabaseError where the file, or one beside it, is no regular file: SQLite would open it."""
+    for ending in ("", *_BESIDE):
+        with suppress(OSError):
+            try:
+                os.close(open_descriptor(Path(f"{path}{ending}")))
+            except UnsafeFile as error:
+                raise sqlite3.DatabaseError(f"{error.strerror}: file is not a database") from None
 
 
 @contextmanager

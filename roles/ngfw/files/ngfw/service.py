@@ -22,7 +22,7 @@ from .effects.console import Console, NoState
 from .effects.enforcement import DryRun, Enforcement, Rehearsal
 from .effects.journal import Journal
 from .effects.recorder import Recorder
-from .effects.state import PENDING, SETS, State, StateError
+from .effects.state import PENDING, SETS, State, StateError, refuse_as_root
 from .effects.transaction import Transaction
 from .effects.wording import Told, alert_line, json_line, told_of
 from .events.tail import Chunk
@@ -149,6 +149,8 @@ class Service:
     def run(self) -> None:
         """Watch until SIGTERM or SIGINT. Raises StateError or FirewallError if it cannot begin."""
         self._state.lock()
+        if not self._printing:
+            refuse_as_root(Path(self._config.log_directory))
         gc.set_threshold(_GARBAGE)
         orderly = False
         with self._loop:

@@ -4,15 +4,24 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ngfw.display import explain
+from ngfw import database
+from ngfw.decisions.history import History
+from ngfw.display import explain, journals
 from ngfw.display.explain import alerts, explained_lines, history, touching
-from ngfw.firewall.address import parse_network
+from ngfw.firewall.address import parse_network, to_key
+from ngfw.firewall.entry import Block
+from ngfw.intel import cache
 
 ADDRESS = parse_network("203.0.113.7")
+
+
+REPORT = pytest.fail
 
 
 def decision(number: int, ip: str = "203.0.113.7") -> str:
@@ -32,16 +41,109 @@ def test_the_history_is_found_in_rotated_and_compressed_journals(tmp_path: Path)
     (tmp_path / "alerts.json").write_text(decision(4) + decision(5, "203.0.113.0/24"))
     for name, moment in (("alerts.json.2.gz", 1), ("alerts.json.1", 2), ("alerts.json", 3)):
         os.utime(tmp_path / name, (moment, moment))
-    assert [item["sid"] for item in history(tmp_path, [ADDRESS])] == [1, 3, 4]
-    assert [item["sid"] for item in history(tmp_path, [parse_network("203.0.113.0/24")])] == [5]
-    assert history(tmp_path / "none", [ADDRESS]) == []
+    assert [item["sid"] for item in history(tmp_path, [ADDRESS], REPORT)] == [1, 3, 4]
+    assert [item["sid"] for item in history(tmp_path, [parse_network("203.0.113.0/24")], REPORT)] == [5]
+    assert history(tmp_path / "none", [ADDRESS], REPORT) == []
+
+
+@pytest.mark.feature("S1")
+def test_what_is_no_journal_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    (tmp_path / "alerts.json").write_text("[" * 100_000 + '"ip":"203.0.113.7"\n["ip":"203.0.113.7"]\n' + decision(1))
+    os.mkfifo(tmp_path / "alerts.json.1")
+    (tmp_path / "alerts.json.2").symlink_to("/dev/zero")
+    (tmp_path / "alerts.json.3").mkdir()
+    (tmp_path / "alerts.json.4.gz").write_bytes(gzip.compress(decision(2).encode() * 9)[:-8])
+    said: list[str] = []
+    assert [item["sid"] for item in history(tmp_path, [ADDRESS], said.append)][-1] == 1
+    assert sorted(text.partition(" ")[2] for text in said) == [
+        "cannot be unpacked: Compressed file ended before the end-of-stream marker was reached",
+        "is a FIFO, not a regular file; remove it",
+        "is a directory, not a regular file; remove it",
+        "is a symbolic link, not a regular file; remove it",
+    ]
+
+
+@pytest.mark.feature("S1")
+def test_of_huge_journals_the_end_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journals, "MAX_BYTES", 8 << 20)
+    with (tmp_path / "alerts.json").open("wb") as stream:
+        stream.write(decision(1).encode())
+        stream.truncate(1 << 40)
+        stream.seek(0, os.SEEK_END)
+        stream.write(b"\n" + decision(2).encode() + b"\n" + decision(3).encode())
+    said: list[str] = []
+    assert [item["sid"] for item in history(tmp_path, [ADDRESS], said.append)] == [2, 3]
+    assert said == [f"only the newest 8 MiB of {tmp_path / 'alerts.json'} and its rotated files were read"]
+
+
+@pytest.mark.feature("S1")
+def test_a_packed_journal_is_unpacked_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journals, "MAX_BYTES", 2 << 20)
+    (tmp_path / "alerts.json.1.gz").write_bytes(gzip.compress(decision(1).encode() + b"\0" * (100 << 20)))
+    read = 0
+
+    class Counted(gzip.GzipFile):
+        def read(self, size: int | None = -1) -> bytes:
+            nonlocal read
+            data = super().read(size)
+            read += len(data)
+            return data
+
+    monkeypatch.setattr(journals.gzip, "open", lambda stream: Counted(fileobj=stream))
+    history(tmp_path, [ADDRESS], lambda text: None)
+    assert 0 < read <= 2 << 20
+
+
+@pytest.mark.feature("S1")
+@pytest.mark.parametrize(
+    "view",
+    [
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT {} FROM n WHERE i < 0",
+        "SELECT {} FROM (SELECT randomblob(900000000) AS {})",
+        "SELECT 'text' AS {}",
+        "SELECT 9e99 AS {}",
+    ],
+)
+def test_a_database_that_is_a_trap_tells_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: str) -> None:
+    monkeypatch.setattr(database, "_LOOK_SECONDS", 0.2)
+    key, at = f"x'{to_key(ADDRESS).hex()}'", view.replace("{}", "at")
+    with sqlite3.connect(tmp_path / "history.sqlite") as made:
+        made.executescript(f"CREATE VIEW offences AS SELECT {key} AS network, at FROM ({at})")
+    with sqlite3.connect(tmp_path / "intel.sqlite") as made:
+        made.executescript(
+            f"CREATE TABLE lookups (address, asked_at); CREATE VIEW results AS SELECT {key} AS address, "
+            f"7 AS score, at FROM ({at})"
+        )
+    assert explain.offences(tmp_path, [ADDRESS], REPORT) == []
+    assert cache.look(tmp_path / "intel.sqlite", ADDRESS) == (None, None)
+
+
+@pytest.mark.feature("S1")
+def test_databases_are_seen_while_their_owner_works_and_left_alone(tmp_path: Path) -> None:
+    past = History(tmp_path / "history.sqlite", report=lambda text, problem: pytest.fail(text))
+    past.open()
+    now = time.time()
+    past.add([Block(ADDRESS)], now, 0.0)
+    before = {path.name: path.stat() for path in tmp_path.iterdir()}
+    assert "history.sqlite-wal" in before
+    assert len(explain.offences(tmp_path, [ADDRESS], REPORT)) == 1
+    assert {path.name: path.stat()[:9] for path in tmp_path.iterdir()} == {
+        name: status[:9] for name, status in before.items()
+    }
+    past.close()
+    assert explain.offences(tmp_path / "none", [ADDRESS], REPORT) == []
+    (tmp_path / "history.sqlite").unlink()
+    os.mkfifo(tmp_path / "history.sqlite")
+    said: list[str] = []
+    assert explain.offences(tmp_path, [ADDRESS], said.append) == []
+    assert said == [f"{tmp_path / 'history.sqlite'} is a FIFO, not a regular file; remove it"]
 
 
 @pytest.mark.feature("S12")
 @pytest.mark.parametrize("sid", ["\u00b2", "\u0665", "9" * 5000])
 def test_a_line_with_a_signature_that_is_no_number_stops_nothing(tmp_path: Path, sid: str) -> None:
     (tmp_path / "alert.log").write_text(alert(sid, "x"))
-    assert [item["sid"] for item in alerts(tmp_path, ADDRESS)] == [None]
+    assert [item["sid"] for item in alerts(tmp_path, ADDRESS, REPORT)] == [None]
 
 
 @pytest.mark.feature("A8")
@@ -53,14 +155,14 @@ def test_further_signatures_are_counted_and_bounded(tmp_path: Path, monkeypatch:
         alert(1, "first", second=10) + alert(2, 'a \\"quoted\\" one') * 3 + forged + alert("-", "") + alert(4, "much")
     )
     (tmp_path / "alerts.json").write_text("".join(map(decision, range(5))))
-    found = alerts(tmp_path, ADDRESS)
+    found = alerts(tmp_path, ADDRESS, REPORT)
     assert [(item["sid"], item["count"], item["msg"]) for item in found] == [
         (2, 3, 'a "quoted" one'),
         (1, 1, "first"),
         (None, 1, ""),
     ]
     assert found[1]["first"] == found[1]["last"]
-    assert [item["sid"] for item in history(tmp_path, [ADDRESS])] == [3, 4]
+    assert [item["sid"] for item in history(tmp_path, [ADDRESS], REPORT)] == [3, 4]
 
 
 def test_networks_around_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:

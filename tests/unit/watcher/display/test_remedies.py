@@ -43,7 +43,7 @@ def test_the_history_has_the_remedies_and_people_read_each_once(tmp_path: Path) 
     block = {**common, "action": "block", "reason": "RULE High", "proto": "TCP"}
     lines = [json.dumps(each, separators=(",", ":")) + "\n" for each in (*skips, block)]
     (tmp_path / "alerts.json").write_text("".join(lines))
-    found = history(tmp_path, [parse_network("203.0.113.7")])
+    found = history(tmp_path, [parse_network("203.0.113.7")], pytest.fail)
     assert [bool(each["remedy"]) for each in found] == [True, True, False]
     kinds = ("blocks", "whitelist", "reputation", "offences", "blocklists", "other_chains", "alerts")
     counts: list[dict[str, Any]] = [

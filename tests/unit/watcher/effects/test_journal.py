@@ -125,6 +125,22 @@ def test_what_is_held_of_an_unwritable_log_is_bounded(journal: Journal, tmp_path
     assert any("bytes were dropped" in text for text in said)
 
 
+@pytest.mark.feature("S1")
+def test_a_fifo_in_place_of_a_log_is_not_waited_for(journal: Journal, tmp_path: Path, said: list[str]) -> None:
+    directory = tmp_path / "log"
+    directory.mkdir()
+    for name in ("alert.log", "alerts.json.1"):
+        os.mkfifo(directory / name)
+    journal.append({"alert.log": "one\n", "alerts.json": "two\n"})
+    journal.mend()
+    mark = journal.mark("alerts.json")
+    assert mark is not None
+    (directory / "alerts.json").unlink()
+    journal.reopen()
+    assert journal.after("alerts.json", mark) == b""
+    assert any("alert.log: is a FIFO, not a regular file; remove it; blocking goes on" in text for text in said)
+
+
 def test_a_link_in_place_of_a_log_is_not_followed(journal: Journal, tmp_path: Path, said: list[str]) -> None:
     victim = tmp_path / "victim"
     victim.write_text("")

@@ -15,6 +15,7 @@ from ngfw.effects.journal import Mark
 from ngfw.effects.state import CURSOR, PENDING, State, StateError, holder
 from ngfw.firewall.address import parse_network
 from ngfw.firewall.entry import Action, Block
+from ngfw.firewall.errors import UnsafeFile
 
 from .conftest import end
 
@@ -120,6 +121,65 @@ def test_what_could_not_be_added_leaves_the_rest_as_it_is(
     assert state.positions() == {"b": 2}
     state.announce([INTENT])
     assert state.pending() == INTENT
+
+
+SPECIAL = {
+    "a FIFO": os.mkfifo,
+    "a symbolic link": lambda path: path.symlink_to("/dev/zero"),
+    "a directory": lambda path: path.mkdir(),
+    "larger than 512 MiB": lambda path: (path.touch(), os.truncate(path, 1 << 40)),
+}
+
+
+@pytest.mark.feature("S1")
+@pytest.mark.parametrize("name", [CURSOR, PENDING])
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_what_is_no_file_of_ours_is_put_aside(
+    state: State, tmp_path: Path, said: list[str], name: str, kind: str
+) -> None:
+    SPECIAL[kind](state.directory / name)
+    assert state.load(name, bytes) is None
+    assert f"{name} is {kind}" in said[0]
+    assert f"was put aside as {state.directory / name}.corrupt; blocks in the kernel stay" in said[0]
+    assert not os.path.lexists(state.directory / name)
+
+
+@pytest.mark.feature("S1")
+@pytest.mark.parametrize("kind", [kind for kind in SPECIAL if kind != "a directory"])
+def test_what_lies_where_a_file_is_written_first_is_not_written_to(state: State, tmp_path: Path, kind: str) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    for name in ("cursor.new", "pending.new", "pending"):
+        SPECIAL[kind](state.directory / name)
+    os.link(precious, state.directory / "more.new")
+    state.move({"/log": {"inode": 1}})
+    state.announce([INTENT])
+    state.keep("more", b"text")
+    state.commit()
+    assert state.positions() == INTENT.positions
+    assert precious.read_bytes() == b"precious"
+
+
+@pytest.mark.feature("S1")
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_a_lock_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+    SPECIAL[kind](tmp_path / "lock")
+    if kind.startswith("larger"):
+        assert holder(tmp_path) is None
+        return
+    with pytest.raises(StateError, match=f"lock is {kind}.*; remove it"):
+        State(tmp_path, report=lambda text: None).lock()
+    with pytest.raises(UnsafeFile):
+        holder(tmp_path)
+
+
+@pytest.mark.feature("S1")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_root_does_not_write_in_a_directory_of_the_services_user(tmp_path: Path) -> None:
+    os.chown(tmp_path, 54321, 54321)
+    with pytest.raises(StateError, match="belongs to user 54321, and root does not write there; start the service"):
+        State(tmp_path, report=lambda text: None).lock()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.feature("D6")

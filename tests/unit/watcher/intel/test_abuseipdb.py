@@ -205,7 +205,7 @@ def test_the_key_file(abuseipdb: AbuseIPDB, content: str | None, detail: str) ->
 def test_a_key_file_that_cannot_be_read(abuseipdb: AbuseIPDB, tmp_path: Path) -> None:
     result = read_key(replace(abuseipdb, key_file=str(tmp_path)))
     assert isinstance(result, Result)
-    assert result.detail == f"no key: cannot read {tmp_path} (Is a directory)"
+    assert result.detail == f"no key: cannot read {tmp_path} (is a directory, not a regular file)"
 
 
 @pytest.mark.parametrize("budget", [{"per_minute": 0}, {"per_day": 0}])

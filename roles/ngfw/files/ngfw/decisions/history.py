@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from contextlib import closing
 from pathlib import Path
 
-from ..database import Database, Report, opened_read_only
+from ..database import Database, Report, is_time, private_copy
 from ..firewall.address import Network, to_key
 from ..firewall.entry import Action, Block, Direction, Entry
+from ..firewall.errors import UnsafeFile
 
 FILE = "history.sqlite"
 VERSION = 1
@@ -24,6 +24,8 @@ CREATE TABLE offences (
 CREATE INDEX by_time ON offences (at);
 """
 _COUNT = "SELECT count(*) FROM offences WHERE network = ? AND kind = ? AND at > ?"
+_NEWEST = "SELECT at FROM offences WHERE network = ? ORDER BY at DESC LIMIT ?"
+_SHOWN = 1000
 _FORGIVE = """
 DELETE FROM offences WHERE network = ?1 AND kind = ?2
     AND at = (SELECT max(at) FROM offences WHERE network = ?1 AND kind = ?2 AND at > ?3)
@@ -95,14 +97,18 @@ def earliest_beginning(entry: Entry) -> float:
 
 
 def offences(path: Path, networks: Iterable[Network]) -> list[float]:
-    """When these networks were blocked (epoch seconds), oldest first, for people; nothing if it cannot be read."""
+    """When these networks were blocked (epoch seconds), the newest, oldest first, for people.
+
+    Nothing if it cannot be read. Raises UnsafeFile.
+    """
     found: list[float] = []
     try:
-        with closing(opened_read_only(path)) as database:
+        with private_copy(path) as database:
             for network in networks:
-                rows = database.execute("SELECT at FROM offences WHERE network = ?", (to_key(network),))
-                found += [at for (at,) in rows]
-    except sqlite3.Error:
+                found += [at for (at,) in database.execute(_NEWEST, (to_key(network), _SHOWN)) if is_time(at)]
+    except UnsafeFile:
+        raise
+    except (sqlite3.Error, OSError, MemoryError):
         return []
     return sorted(found)
 

@@ -7,12 +7,11 @@ read as well, compressed ones too.
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,6 +21,7 @@ from ..decisions import history as past
 from ..effects.journal import ALERT_LOG, ALERTS_JSON
 from ..effects.wording import shown_action
 from ..firewall.address import PRIVATE, Network, parse_network
+from ..firewall.errors import UnsafeFile
 from ..firewall.info import Listing
 from ..firewall.text import quoted, unquoted
 from ..intel import cache
@@ -29,6 +29,7 @@ from ..intel.abuseipdb import NAME as ABUSEIPDB
 from ..intel.netsets import Netsets
 from ..intel.verdict import PRIVATE_SPACE, State, Verdict, rated
 from ..settings.config import Config
+from .journals import lines_with
 from .remedies import remedy
 from .tables import remaining, table
 
@@ -53,7 +54,9 @@ _FIELDS = (
     "expires_at",
     "dry_run",
 )
-_ALERT = re.compile(r'(\S+ \S+) ALERT (\S+) \(.*?\) \[.*\] SID=(\S+) MSG="(.*)"')
+
+Report = Callable[[str], None]
+"""Is told what could not be read, and what to do about it."""
 
 
 def touching(blocks: Sequence[dict[str, Any]], network: Network) -> list[dict[str, Any]]:
@@ -71,7 +74,7 @@ def listing_dicts(listings: Iterable[Listing]) -> list[dict[str, Any]]:
     return [{"name": each.name, "target": each.direction.value, "network": str(each.cover)} for each in listings]
 
 
-def reputation(config: Config, network: Network) -> list[dict[str, Any]]:
+def reputation(config: Config, network: Network, report: Report) -> list[dict[str, Any]]:
     """What lists and AbuseIPDB are known to say of a host, asking nobody: {provider, state, score, detail, at}."""
     if not network.is_host:
         return []
@@ -80,7 +83,11 @@ def reputation(config: Config, network: Network) -> list[dict[str, Any]]:
     lists = Netsets(config.intel.netsets)
     lists.load(time.time())
     found = [_verdict_dict(verdict) for verdict in lists.verdicts(network)]
-    memory = cache.look(Path(config.state_directory) / cache.FILE, network)
+    try:
+        memory = cache.look(Path(config.state_directory) / cache.FILE, network)
+    except UnsafeFile as error:
+        report(str(error))
+        return found
     if memory.known is not None:
         known = memory.known
         found.append(_verdict_dict(rated(ABUSEIPDB, known.score, config.intel.threshold, known.at)))
@@ -99,43 +106,61 @@ def _verdict_dict(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def offences(directory: Path, networks: Sequence[Network]) -> list[str]:
+def offences(directory: Path, networks: Sequence[Network], report: Report) -> list[str]:
     """When these networks were blocked, as far as it makes the next block longer; ISO 8601, oldest first."""
-    return [_utc_time(moment) for moment in past.offences(directory / past.FILE, networks)]
+    try:
+        return [_utc_time(moment) for moment in past.offences(directory / past.FILE, networks)]
+    except UnsafeFile as error:
+        report(str(error))
+        return []
 
 
-def history(directory: Path, networks: Sequence[Network]) -> list[dict[str, Any]]:
+def history(directory: Path, networks: Sequence[Network], report: Report) -> list[dict[str, Any]]:
     """The newest decisions about exactly these networks, oldest first; a skip has its `remedy`. Raises OSError."""
     marks = [f'"ip":"{network}"'.encode() for network in networks]
     found: deque[dict[str, Any]] = deque(maxlen=MAX_HISTORY)
-    for line in _lines(directory, ALERTS_JSON):
-        if any(mark in line for mark in marks):
-            with suppress(ValueError):
-                fields = json.loads(line)
+    for line in lines_with(directory, ALERTS_JSON, marks, report):
+        with suppress(ValueError, RecursionError):
+            fields = json.loads(line)
+            if isinstance(fields, dict):
                 item = {name: fields.get(name) for name in _FIELDS}
-                skipped = item["action"] == "skip" and isinstance(item["reason"], str)
-                found.append({**item, "remedy": remedy(item["reason"], fields.get("proto")) if skipped else None})
+                reason = item["reason"] if item["action"] == "skip" else None
+                advised = remedy(reason, str(fields.get("proto"))) if isinstance(reason, str) else None
+                found.append({**item, "remedy": advised})
     return list(found)
 
 
-def alerts(directory: Path, network: Network) -> list[dict[str, Any]]:
+def alerts(directory: Path, network: Network, report: Report) -> list[dict[str, Any]]:
     """The signatures that fired for the network, the most frequent first. Raises OSError."""
     mark = f" ALERT {network} ".encode()
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for line in _lines(directory, ALERT_LOG):
-        match = _ALERT.match(line.decode("utf-8", "replace")) if mark in line else None
-        if match is None or match[2] != str(network):
+    for line in lines_with(directory, ALERT_LOG, [mark], report):
+        fields = _alert_fields(line.decode("utf-8", "replace"), str(network))
+        if fields is None:
             continue
-        moment, _address, sid, msg = match.groups()
+        moment, sid, msg = fields
         item = found.get((sid, msg))
         if item is None:
             if len(found) >= MAX_ALERTS:
                 continue
             number = int(sid) if re.fullmatch("[0-9]{1,10}", sid) else None
-            item = found[sid, msg] = {"sid": number, "msg": unquoted(msg), "count": 0, "first": _utc(moment)}
+            item = found[sid, msg] = {"sid": number, "msg": unquoted(msg), "count": 0, "first": moment}
         item["count"] += 1
-        item["last"] = _utc(moment)
+        item["last"] = moment
     return sorted(found.values(), key=lambda item: -item["count"])
+
+
+def _alert_fields(line: str, address: str) -> tuple[str, str, str] | None:
+    """Time, sid and message of a line of alert.log about the address; in time that grows with the line only."""
+    head, has_message, msg = line.rpartition(' MSG="')
+    head, has_sid, sid = head.rpartition("] SID=")
+    day, moment, verb, ip, *_rest = [*head.split(" ", 4), "", "", "", ""][:5]
+    if not (has_message and has_sid and msg.endswith('"') and (verb, ip) == ("ALERT", address)):
+        return None
+    try:
+        return _utc(f"{day} {moment}"), sid, msg[:-1]
+    except ValueError:
+        return None
 
 
 def explained_lines(found: dict[str, Any]) -> list[str]:
@@ -208,14 +233,6 @@ def _covers(wide: str, narrow: str) -> bool:
 def _end(block: dict[str, Any]) -> str:
     left = remaining(block["remaining"])
     return left if block["expires_at"] is None else f"{left} left, until {block['expires_at']}"
-
-
-def _lines(directory: Path, name: str) -> Iterator[bytes]:
-    """The lines of a log and of its rotated files, oldest file first."""
-    paths = [path for path in directory.glob(f"{name}*") if path.suffix not in (".xz", ".bz2", ".zst")]
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns):
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            yield from stream
 
 
 def _told(detail: str) -> str:

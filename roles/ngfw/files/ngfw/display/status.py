@@ -5,31 +5,40 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..effects.state import holder
 from ..effects.wording import local_time
 from ..firewall.duration import format_duration
+from ..firewall.errors import UnsafeFile
+from ..firewall.files import read_bytes
 from ..firewall.text import quoted
 from ..running.sensor import ALIVE, DEAF, STOPPED, UNKNOWN, Sensor, advice, look
 from ..service import STATUS_FILE
 from .tables import blocklist_lines
 
 _TOP = 5
+_MAX_STATUS = 16 << 20
 
 
-def read_status(directory: Path) -> dict[str, Any]:
-    """The watcher's own words with `alive` and `pid` as they are now. Raises PermissionError."""
-    pid = holder(directory)
-    found: dict[str, Any] = {}
+def read_status(directory: Path, report: Callable[[str], None]) -> dict[str, Any]:
+    """The watcher's own words with `alive` and `pid` as they are now. Raises PermissionError.
+
+    `report` is told what lies there instead of the watcher's files.
+    """
+    pid: int | None = None
+    found: Any = {}
     try:
-        found = json.loads((directory / STATUS_FILE).read_bytes())
+        pid = holder(directory)
+        found = json.loads(read_bytes(directory / STATUS_FILE, _MAX_STATUS))
     except FileNotFoundError:
         pass
+    except UnsafeFile as error:
+        report(str(error))
     except (ValueError, RecursionError):
-        found = {}
+        report(f"{directory / STATUS_FILE} is damaged; a running watcher writes it anew")
     if not isinstance(found, dict):
         found = {}
     return {**found, "alive": pid is not None, "pid": pid, "sensor": sensor_status(found.get("sensor"), look())}
@@ -67,7 +76,7 @@ def status_lines(status: dict[str, Any], now: float) -> list[str]:
     """The status for people. Its form is not relied on: whoever is the watcher's user may have written it."""
     try:
         return _lines(status, now)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError):
         known = {name: status[name] for name in ("alive", "pid", "blocks", "blocklists") if name in status}
         return [*_lines(known, now), f"status    {STATUS_FILE} has another form than the watcher's; it is written anew"]
 

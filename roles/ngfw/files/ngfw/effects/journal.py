@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from ..firewall.errors import UnsafeFile
+from ..firewall.files import open_descriptor, open_for_reading
 from ..firewall.text import masked, quoted
 from ..terminal import complain
 from .wording import local_time
@@ -117,7 +119,7 @@ class _LogFile:
 
     def mend(self) -> None:
         """End a last line that was cut off."""
-        with suppress(OSError), self.path.open("rb") as stream:
+        with suppress(OSError), open_for_reading(self.path) as stream:
             size = stream.seek(0, os.SEEK_END)
             if size and os.pread(stream.fileno(), 1, size - 1) != b"\n":
                 self.append(b"\n")
@@ -141,15 +143,17 @@ class _LogFile:
 
 def open_log(path: Path) -> int:
     """A descriptor that appends to `path`, made with mode 0640 if it is not there. Raises OSError."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
     try:
-        return os.open(path, flags, 0o640)
+        return open_descriptor(path, flags)
     except FileNotFoundError:
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        return os.open(path, flags, 0o640)
+        return open_descriptor(path, flags)
 
 
 def _remedy(error: OSError) -> str:
+    if isinstance(error, UnsafeFile):
+        return "remove it"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "make room on that file system"
     return "let the watcher's user write there"
@@ -203,7 +207,7 @@ class Journal:
             return b"", False
         for candidate in (path, *_siblings(path)):
             try:
-                with candidate.open("rb") as stream:
+                with open_for_reading(candidate) as stream:
                     status = os.fstat(stream.fileno())
                     if status.st_ino == mark.inode and status.st_size >= mark.size:
                         stream.seek(mark.size)
@@ -218,10 +222,14 @@ class Journal:
         path = self._files[name].path
         if same or not path.exists():
             return data
-        files = [(each.stat().st_mtime_ns, each) for each in _siblings(path) if each.suffix not in _COMPRESSED]
-        known = next((moment for moment, each in files if each.stat().st_ino == mark.inode), 0)
-        newer = [each for moment, each in sorted(files) if moment >= known and each.stat().st_ino != mark.inode]
-        return data + b"".join(each.read_bytes() for each in newer)
+        found = [(each.lstat(), each) for each in _siblings(path) if each.suffix not in _COMPRESSED]
+        files = sorted((status.st_mtime_ns, status.st_ino, each) for status, each in found)
+        known = next((moment for moment, inode, _each in files if inode == mark.inode), 0)
+        for moment, inode, each in files:
+            if moment >= known and inode != mark.inode:
+                with suppress(UnsafeFile), open_for_reading(each) as stream:
+                    data += stream.read()
+        return data
 
     def mend(self) -> None:
         """End lines that a kill on a full disk has cut off, once nothing more can be added to them."""

@@ -16,12 +16,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..firewall.errors import UnsafeFile
+from ..firewall.files import open_descriptor, put_aside, read_bytes
 from . import intent
 from .intent import Intent, Lookup
 
 Content = TypeVar("Content")
 
 LOCK, CURSOR, PENDING, IN_FORCE, SETS = "lock", "cursor", "pending", "in_force", "sets"
+
+MAX_BYTES = 512 << 20
+"""Of a file that is read: some million blocks in force."""
 
 _BLANK = b" " * 4096
 
@@ -58,7 +63,10 @@ class State:
         path = self.directory / LOCK
         try:
             self.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+            refuse_as_root(self.directory)
+            descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT)
+        except UnsafeFile as error:
+            raise StateError(str(error)) from None
         except OSError as error:
             kind = StateForbidden if isinstance(error, PermissionError) else StateError
             raise kind(
@@ -140,18 +148,24 @@ class State:
         """What `decode` makes of a file, None without one; a file that it refuses is put aside. Raises StateError."""
         path = self.directory / name
         try:
-            return decode(path.read_bytes())
+            return decode(read_bytes(path, MAX_BYTES))
         except FileNotFoundError:
             return None
+        except UnsafeFile as error:
+            problem = error.strerror
         except OSError as error:
             raise StateError(f"cannot read {path} ({error.strerror}); let the watcher's user read it") from None
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+            problem = f"is damaged ({type(error).__name__}: {error})"
+        try:
             aside = self.put_aside(name)
-            self._report(
-                f"{path} is damaged ({type(error).__name__}: {error}) and was put aside as {aside}; "
-                f"blocks in the kernel stay, {_WITHOUT.get(name, 'work goes on without it')}"
-            )
-            return None
+        except OSError as error:
+            raise StateError(f"{path} {problem} and cannot be put aside ({error}); remove it") from None
+        self._report(
+            f"{path} {problem} and was put aside as {aside}; "
+            f"blocks in the kernel stay, {_WITHOUT.get(name, 'work goes on without it')}"
+        )
+        return None
 
     def give_up(self) -> Path:
         """Put aside what is announced, and go on after it; returns what its file is called now. Raises OSError."""
@@ -162,9 +176,7 @@ class State:
 
     def put_aside(self, name: str) -> Path:
         """Rename a file of this directory; returns what it is called now. Raises OSError."""
-        aside = self.directory / f"{name}.corrupt"
-        os.replace(self.directory / name, aside)
-        return aside
+        return put_aside(self.directory / name)
 
     def _prepare(self) -> None:
         """Make the file of the next announcement, where nobody waits for it: to write over a page takes no time."""
@@ -201,7 +213,13 @@ def _replaced(path: Path, data: bytes) -> int:
 
 
 def _create(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    """A new file, whatever lies there: only that name of it goes."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, 0o640)
+    except FileExistsError:
+        os.unlink(path)
+        return os.open(path, flags, 0o640)
 
 
 def _write(descriptor: int, data: bytes, offset: int) -> None:
@@ -210,10 +228,26 @@ def _write(descriptor: int, data: bytes, offset: int) -> None:
         data, offset = data[written:], offset + written
 
 
-def holder(directory: Path) -> int | None:
-    """The process id of the watcher that works on a state directory, None if none does. Raises PermissionError."""
+def refuse_as_root(directory: Path) -> None:
+    """Raises StateError where root would work in a directory of the service's user, who could lead it astray."""
     try:
-        descriptor = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        owner = directory.stat().st_uid
+    except FileNotFoundError:
+        return
+    if os.geteuid() == 0 and owner != 0:
+        raise StateError(
+            f"{directory} belongs to user {owner}, and root does not write there; start the service "
+            "(systemctl start ngfw-watcher), or name directories of root's in ngfw.yml"
+        )
+
+
+def holder(directory: Path) -> int | None:
+    """The process id of the watcher that works on a state directory, None if none does.
+
+    Raises UnsafeFile and PermissionError.
+    """
+    try:
+        descriptor = open_descriptor(directory / LOCK)
     except FileNotFoundError:
         return None
     try:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from .. import VERSION
 from ..firewall.address import Network, parse_host
 from ..firewall.errors import AddressError
+from ..firewall.files import read_bytes
 from ..settings.config import AbuseIPDB
 from .budget import Budget, subject
 from .verdict import State, Verdict, rated
@@ -144,8 +145,7 @@ def read_key(settings: AbuseIPDB) -> str | Result:
     if not settings.per_minute or not settings.per_day:
         return Result(State.UNKNOWN, None, "switched off by a budget of 0", _NO_KEY_PAUSE, sent=False)
     try:
-        with open(Path(path), "rb") as file:
-            key = file.read(1024).decode("ascii", "replace").strip()
+        key = read_bytes(Path(path), 1024, follow=True).decode("ascii", "replace").strip()
     except FileNotFoundError:
         return Result(State.UNKNOWN, None, f"no key: {path} is not there", _NO_KEY_PAUSE, sent=False)
     except OSError as error:

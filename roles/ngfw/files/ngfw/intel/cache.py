@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..database import Database, Report, opened_read_only
+from ..database import Database, Report, is_time, private_copy
 from ..firewall.address import Key, Network, from_key, to_key
+from ..firewall.errors import UnsafeFile
 from .budget import subject
 
 FILE = "intel.sqlite"
@@ -119,20 +119,30 @@ class Memory(NamedTuple):
 
 
 def look(path: Path, address: Network) -> Memory:
-    """What the file says about an address, for people; the watcher may be at work. Nothing if it cannot be read."""
+    """What the file says about an address, for people; the watcher may be at work. Nothing if it cannot be read.
+
+    Raises UnsafeFile.
+    """
     about = subject(address)
     first, last = to_key(about)[: about.prefix // 8], len(address.packed) + 1
+    known: Known | None = None
+    asked_at: float | None = None
     try:
-        with closing(opened_read_only(path)) as database:
+        with private_copy(path) as database:
             key = (to_key(about),)
-            result = database.execute("SELECT score, at FROM results WHERE address = ?", key).fetchone()
-            lookup = database.execute(
-                "SELECT min(asked_at) FROM lookups WHERE substr(address, 1, ?) = ? AND length(address) = ?",
+            for score, at in database.execute("SELECT score, at FROM results WHERE address = ? LIMIT 1", key):
+                known = Known(score, at) if isinstance(score, int) and 0 <= score <= 100 and is_time(at) else None
+            lookups = database.execute(
+                "SELECT min(asked_at) FROM lookups WHERE substr(address, 1, ?) = ? AND length(address) = ? LIMIT 1",
                 (len(first), first, last),
-            ).fetchone()
-    except sqlite3.Error:
+            )
+            for (at,) in lookups:
+                asked_at = at if is_time(at) else None
+    except UnsafeFile:
+        raise
+    except (sqlite3.Error, OSError, MemoryError):
         return Memory(None, None)
-    return Memory(None if result is None else Known(*result), lookup[0])
+    return Memory(known, asked_at)
 
 
 def _read(database: sqlite3.Connection) -> Kept:

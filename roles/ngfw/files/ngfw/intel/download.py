@@ -11,10 +11,12 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..firewall.files import read_bytes, replace
 from ..firewall.listformat import MAX_BYTES
 from .ranges import Ranges
 from .web import Web, WebError, describe_status
 
+_MAX_VALIDATORS = 1 << 16
 _TIMEOUT = 20.0
 _WITHIN = 30.0
 
@@ -45,7 +47,7 @@ def signature(path: Path) -> tuple[int, ...]:
 def read_validators(path: Path) -> Validators:
     """The validators kept beside the list at `path`; empty ones if there are none that can be used."""
     try:
-        fields = json.loads(_beside(path).read_bytes())
+        fields = json.loads(read_bytes(_beside(path), _MAX_VALIDATORS))
         return Validators(
             str(fields["url"]),
             _text(fields["etag"]),
@@ -98,10 +100,7 @@ def fetch(web: Web, url: str, path: Path, *, now: float, read: Callable[[Path], 
 
 
 def _write_validators(path: Path, validators: Validators) -> None:
-    fresh = path.with_name(path.name + ".http.new")
-    with open(fresh, "w", encoding="ascii", opener=_private) as file:
-        json.dump(validators._asdict(), file)
-    os.replace(fresh, _beside(path))
+    replace(_beside(path), json.dumps(validators._asdict()).encode("ascii"))
 
 
 def _beside(path: Path) -> Path:
@@ -109,7 +108,9 @@ def _beside(path: Path) -> Path:
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    with suppress(FileNotFoundError):  # whatever lies there: only that name of it goes
+        os.unlink(path)
+    return os.open(path, flags | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
 
 
 def _text(value: Any) -> str | None:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from ..firewall.address import Network
+from ..firewall.files import open_for_reading
 from ..firewall.sanity import objection
 from ..firewall.text import masked, masked_url
 from ..settings.config import Netset
@@ -215,7 +216,7 @@ def read_file(path: Path, present: int = 0, breathe: Callable[[], None] = lambda
 
     Raises OSError, and ValueError for what is no list to act on.
     """
-    with open(path, "rb") as file:
+    with open_for_reading(path, follow=True) as file:
         ranges = read_ranges(_blocks(file.read), breathe=breathe)
     if not ranges.entries:
         shown = f"; the first line left out: {ranges.refused[0].entry}" if ranges.refused else ""
