@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ngfw import VERSION, commands
+from ngfw import VERSION, cli, commands
 from ngfw.cli import main, parser
 from ngfw.display.tables import blocks_table, table, whitelist_table
 from ngfw.effects.state import State
@@ -412,3 +413,14 @@ def test_tables_are_aligned_and_safe() -> None:
     assert whitelist_table([]) == ["the whitelist is empty"]
     (_titles, row) = whitelist_table([{"address": "203.0.113.7", "origin": "config", "comment": ""}])
     assert row == "203.0.113.7  config"
+
+
+@pytest.mark.feature("S1")
+def test_a_command_takes_no_more_memory_than_is_sensible(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    monkeypatch.setitem(cli._COMMANDS, "version", lambda arguments: len(bytearray(3 << 30)))
+    assert main(["version"]) == 1
+    assert "this takes more than 2 GiB of memory" in capsys.readouterr().err
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
