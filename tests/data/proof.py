@@ -141,7 +141,7 @@ FORGED: dict[str, Callable[[Talk], object]] = {
     ],
     "data-without-ack": lambda t: [t.syn().synack(), *(t.up(PSH, GET) for _time in range(3))],
     "data-out-of-window": lambda t: t.syn().synack().up(PSH | ACK, GET, seq=90_000, ack=WRONG).forge(),
-    "challenge-ack": lambda t: t.syn().synack().up(PSH | ACK, GET, seq=900_000, ack=WRONG).down(ACK).forge().down(ACK),
+    "challenge-ack": lambda t: t.syn().synack().up(PSH, GET, seq=900_000).down(ACK).forge().down(ACK),
     "fin": lambda t: t.syn().synack().up(FIN).forge().up(PSH, GET),
     "fin-with-data": lambda t: t.syn().synack().up(FIN | PSH, GET).up(PSH, GET).forge(),
     "fin-ack-wrong": lambda t: t.syn().synack().up(FIN | PSH | ACK, GET, ack=WRONG).reset().forge(),
