@@ -281,3 +281,43 @@ def test_an_unproven_hit_puts_back_no_more_than_its_own_rules_length() -> None:
     assert [each.block.duration for each in again if each.block is not None] == [1800]
     again = watched.pipeline.process([chunk(line(6, NOW, PROVEN))], now=NOW).repeats
     assert [each.block.duration for each in again if each.block is not None] == [3600]
+
+
+def counting(**changes: Any) -> Pipeline:
+    text = """
+rules:
+  - {name: Three, type: alert, expression: "true", severity: low, threshold: 3, spoofable: SPOOFABLE,
+     actions: [{type: iptables_block, config: {duration: 10m}}]}
+"""
+    rules = parse_rules(text.replace("SPOOFABLE", str(changes.pop("spoofable", False)).lower()).encode(), "test.yml")
+    return Pipeline(replace(Config.default(), **changes), rules, Recorder().look)
+
+
+def reasons(pipeline: Pipeline, *evidence: dict[str, Any]) -> list[str]:
+    found = []
+    for number, each in enumerate(evidence):
+        batch = pipeline.process([chunk(line(number, NOW + number, each))], now=NOW + number)
+        found += [decision.what.reason for decision in batch.decisions]
+    return found
+
+
+@pytest.mark.feature("S2")
+@pytest.mark.parametrize("forged", UNPROVEN[:6])
+def test_forged_events_neither_fill_nor_empty_the_window_of_somebody_who_spoke_with_us(forged: dict[str, Any]) -> None:
+    assert reasons(counting(), forged, forged, PROVEN, PROVEN) == []
+    assert reasons(counting(), PROVEN, PROVEN, forged, PROVEN) == ["RULE Three"]
+    assert reasons(counting(), PROVEN, PROVEN, forged, forged, forged) == ["spoofable"], "and they are not passed over"
+
+
+@pytest.mark.feature("S2")
+def test_where_no_proof_is_wanted_all_events_count_together() -> None:
+    assert reasons(counting(spoofable=True), PROVEN, UNPROVEN[0], PROVEN) == ["RULE Three"]
+    assert reasons(counting(spoof_guard=False), PROVEN, UNPROVEN[0], PROVEN) == ["RULE Three"]
+
+
+@pytest.mark.feature("S2", "A2")
+def test_counts_that_outlive_a_restart_are_apart_as_well() -> None:
+    pipeline = counting()
+    pipeline.recall([chunk(line(1, NOW, PROVEN) + line(2, NOW + 1, UNPROVEN[0]) + line(3, NOW + 2, PROVEN))])
+    assert reasons(pipeline, UNPROVEN[0], PROVEN) == ["RULE Three"]
+    assert len(pipeline.counts(parse_network(THEM), NOW + 3)) == 1, "what may be forged is shown as well"

@@ -97,7 +97,12 @@ class Pipeline:
         """
         self.metrics = metrics or Metrics()
         self._rules = rules
-        self._engine = Engine(rules, network_of=self._network_of, patience=patience)
+        self._engine = Engine(
+            rules,
+            network_of=self._network_of,
+            patience=patience,
+            is_forgeable=self._is_forgeable if config.spoof_guard else None,
+        )
         self._window = rules.longest_window
         self._counted = _counted_types(rules)
         self._only_counting = _only_counting(rules)
@@ -115,6 +120,7 @@ class Pipeline:
         self._skips = Skips(self.metrics, asking, knows, report or _ignore)
         self._home_net = config.home_net
         self._tunnels = NetworkSet(config.trusted_tunnels)
+        self._resolution = Resolution(None, False)
         self._report, self._alive = report or _ignore, alive or _nothing
         self._reported: set[str] = set()
         self._time = self._now = 0.0
@@ -244,12 +250,16 @@ class Pipeline:
 
     def _resolve(self, record: dict[str, Any]) -> Resolution:
         """Who is behind the event; the record is told as well."""
-        resolution = resolve(record, self._inside, self._proxies)
+        resolution = self._resolution = resolve(record, self._inside, self._proxies)
         if resolution.address is not None:
             record["offender"] = str(resolution.address)
         else:
             record.pop("offender", None)
         return resolution
+
+    def _is_forgeable(self, record: dict[str, Any]) -> bool:
+        """Whether nothing shows that whoever is behind the event that was resolved last spoke with us."""
+        return proof(record, self._resolution, self._tunnels) is Proof.NONE
 
     def _network_of(self, address: str) -> str:
         """Whoever can choose addresses from a whole network is counted as one."""

@@ -23,6 +23,7 @@ from .windows import MAX_GROUPS, Counter, DistinctCounter, Memory
 Record = dict[str, Any]
 Getter = Callable[[Record], Any]
 NetworkOf = Callable[[str], str]
+IsForgeable = Callable[[Record], bool]
 
 # What rules are indexed by, the most selective first.
 _INDEXED = ("alert.signature_id", "dest_port", "src_port", "alert.severity", "app_proto", "proto")
@@ -31,6 +32,7 @@ _LONGEST_KEY = 64
 _IPV4_BITS = 32
 _KNOWN_NETWORKS = 4096
 _SCALARS = frozenset((str, int, float, bool))
+_FORGEABLE = b"forgeable"  # ends the group of what may be forged, where the rule wants proof
 # A rule keeps at least this many groups, however many rules count.
 _MIN_GROUPS = 20_000
 _ALL_GROUPS = 400_000
@@ -56,13 +58,28 @@ class Count(NamedTuple):
 class _Runner:
     """One enabled rule with its state."""
 
-    __slots__ = ("after", "counter", "counts", "distinct", "group", "matches", "memory", "position", "rule", "values")
+    __slots__ = (
+        "after",
+        "counter",
+        "counts",
+        "distinct",
+        "group",
+        "is_forgeable",
+        "matches",
+        "memory",
+        "position",
+        "rule",
+        "values",
+    )
 
-    def __init__(self, rule: Rule, position: int, max_groups: int, network_of: NetworkOf) -> None:
+    def __init__(
+        self, rule: Rule, position: int, max_groups: int, network_of: NetworkOf, is_forgeable: IsForgeable | None
+    ) -> None:
         self.rule = rule
         self.position = position
         self.matches = rule.expression.matches
         self.group = _group_getter(rule.group_by, network_of)
+        self.is_forgeable = None if rule.spoofable else is_forgeable
         self.counter: Counter | None = None
         self.distinct: Getter | None = None
         self.values: DistinctCounter | None = None
@@ -84,6 +101,9 @@ class _Runner:
         if self.after is not None and sequence is not None and not self.after.recalls(group, time, sequence.within):
             return 0
         count = 1
+        if self.is_forgeable is not None and self.is_forgeable(record):
+            # By itself: it must neither fill the window of somebody who spoke with us, nor empty it.
+            group = (*group, _FORGEABLE) if isinstance(group, tuple) else (group, _FORGEABLE)
         if self.counter is not None:
             count = self.counter.add(group, time)
         elif self.values is not None and self.distinct is not None:
@@ -129,16 +149,26 @@ class Engine:
 
     ``network_of`` may name, for the text of an IPv6 offender, what is blocked in its place, so that somebody who has
     a whole network to choose addresses from is counted as one. ``patience`` is what all their regexes may take.
+    ``is_forgeable`` tells events that are counted apart by rules that are not ``spoofable``.
     """
 
-    def __init__(self, rules: Iterable[Rule], *, network_of: NetworkOf = str, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        rules: Iterable[Rule],
+        *,
+        network_of: NetworkOf = str,
+        patience: Patience | None = None,
+        is_forgeable: IsForgeable | None = None,
+    ) -> None:
         enabled = [rule for rule in rules if rule.enabled]
         self._limited = [(rule.name, regex) for rule in enabled for regex in rule.expression.limited]
         for _name, regex in self._limited:
             regex.patience = patience
         counting = sum(1 for rule in enabled if rule.threshold > 1 or rule.distinct is not None)
         max_groups = min(MAX_GROUPS, max(_MIN_GROUPS, _ALL_GROUPS // max(counting, 1)))
-        self._runners = [_Runner(rule, position, max_groups, network_of) for position, rule in enumerate(enabled)]
+        self._runners = [
+            _Runner(rule, position, max_groups, network_of, is_forgeable) for position, rule in enumerate(enabled)
+        ]
         by_name = {runner.rule.name: runner for runner in self._runners}
         for runner in self._runners:
             sequence = runner.rule.sequence
