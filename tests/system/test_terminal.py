@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ..namespace import wait_until
-from .conftest import Watcher, alert
+from .conftest import RULES, Watcher, alert
 
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 HOSTILE = (
@@ -129,6 +129,7 @@ def test_a_secret_of_a_list_is_nowhere(prepared: Watcher) -> None:
     netset = {"name": "bad", "path": str(prepared.directory / "bad.netset"), "refresh": "1h"}
     netset["url"] = "http://joe:hunter2@127.0.0.1:9/list?key=hunter2"
     prepared.configure(intel={"netsets": [netset]})
+    prepared.rules.write_text(RULES.replace("severity: high", "severity: high\n    intel: require"))
     prepared.start()
     wait_until(lambda: any("was not taken" in line for line in prepared.lines("daemon.log")))
     prepared.reload()

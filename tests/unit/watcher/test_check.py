@@ -1,95 +1,54 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import os
-import pwd
-import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ngfw import check
-from ngfw.firewall.address import parse_network
+from ngfw.firewall.address import Network, parse_network
+from ngfw.firewall.bridges import Bridge
 from ngfw.settings.config import Config, LogSource
 
 CONFIG = Config.default()
 
 
-class Interfaces:
-    """A `/sys/class/net` with bridges, and the switches of br_netfilter."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory, self.settings = directory / "net", directory / "bridge"
-        self.directory.mkdir()
-        (self.directory / "eth9").mkdir()
-
-    def bridge(self, name: str, *ports: str, filtered: bool = False) -> None:
-        for family in ("iptables", "ip6tables"):
-            switch = self.directory / name / "bridge" / f"nf_call_{family}"
-            switch.parent.mkdir(parents=True, exist_ok=True)
-            switch.write_text(f"{int(filtered)}\n")
-        for port in ports:
-            (self.directory / name / "brif" / port).mkdir(parents=True)
-
-    def load_module(self, *, four: int = 1, six: int = 1) -> None:
-        self.settings.mkdir()
-        (self.settings / "bridge-nf-call-iptables").write_text(f"{four}\n")
-        (self.settings / "bridge-nf-call-ip6tables").write_text(f"{six}\n")
-
-    def warnings(self, config: Config = CONFIG) -> list[str]:
-        return list(check.bridges(config, self.directory, self.settings))
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Interfaces:
-    return Interfaces(tmp_path)
+BOTH = frozenset(("ipv4", "ipv6"))
 
 
 @pytest.mark.feature("S10")
-def test_a_bridge_that_passes_the_chain_by_is_named(here: Interfaces) -> None:
-    here.bridge("br0", "eth0", "tap1")
-    here.bridge("br1")
-    (warning,) = here.warnings()
-    assert warning.startswith("bridge br0: packets between its ports (eth0, tap1) pass")
-    assert "net.bridge.bridge-nf-call-ip6tables=1" in warning
-    assert "ip6tables" not in here.warnings(replace(CONFIG, families=("ipv4",)))[0]
+@pytest.mark.parametrize(
+    ("bridge", "changes", "named"),
+    [
+        (Bridge("br0", ("eth0", "tap1"), frozenset()), {}, True),
+        (Bridge("br0", ("eth0",), frozenset(("ipv4",))), {}, True),
+        (Bridge("br0", ("eth0",), frozenset(("ipv4",))), {"families": ("ipv4",)}, False),
+        (Bridge("br0", ("eth0",), BOTH), {}, False),
+        (Bridge("br0", (), frozenset()), {}, False),
+        (Bridge("br0", ("eth0",), frozenset()), {"hooks": ("INPUT", "OUTPUT")}, False),
+    ],
+)
+def test_a_bridge_that_passes_the_chain_by_is_named(bridge: Bridge, changes: dict[str, Any], named: bool) -> None:
+    found = list(check.bridges(replace(CONFIG, **changes), lambda: [bridge]))
+    assert len(found) == named
+    for text in found:
+        assert text.startswith(f"bridge br0: packets between its ports ({', '.join(bridge.ports)}) pass the chain by")
+        assert "net.bridge.bridge-nf-call-ip6tables=1" in text
 
 
-@pytest.mark.feature("S10")
-@pytest.mark.parametrize(("four", "six", "named"), [(1, 1, False), (0, 1, True), (1, 0, True)])
-def test_a_bridge_is_well_where_each_family_meets_the_chain(here: Interfaces, four: int, six: int, named: bool) -> None:
-    here.bridge("br0", "eth0")
-    here.load_module(four=four, six=six)
-    assert bool(here.warnings()) is named
+@pytest.mark.feature("S10", "S5")
+def test_a_network_of_the_host_that_is_not_inside_is_named() -> None:
+    def links() -> list[Network]:
+        return [parse_network(text) for text in ("10.1.0.0/16", "198.51.100.0/24", "203.0.113.7", "2001:db8:1::/64")]
 
-
-@pytest.mark.feature("S10")
-def test_a_bridge_can_be_switched_on_alone(here: Interfaces) -> None:
-    here.bridge("br0", "eth0", filtered=True)
-    assert here.warnings()
-    here.load_module(four=0, six=0)
-    assert here.warnings() == []
-
-
-def test_what_is_forwarded_is_of_no_concern_without_that_hook(here: Interfaces) -> None:
-    here.bridge("br0", "eth0")
-    assert here.warnings(replace(CONFIG, hooks=("INPUT",))) == []
-
-
-@pytest.mark.feature("S10")
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask for somebody else")
-def test_a_file_is_tried_as_the_watchers_user() -> None:
-    nobody = pwd.getpwnam("nobody")
-    with tempfile.TemporaryDirectory() as name:
-        directory, path = Path(name), Path(name, "eve.json")
-        path.touch(0o644)
-        directory.chmod(0o755)
-        assert check._can_read(nobody, str(path))
-        path.chmod(0o600)
-        assert not check._can_read(nobody, str(path))
-        path.chmod(0o644)
-        directory.chmod(0o700)
-        assert not check._can_read(nobody, str(path))
+    alone = replace(CONFIG, home_links=False)
+    assert [text.partition(" is")[0] for text in check.networks(alone, links)] == [
+        "network 198.51.100.0/24",
+        "network 2001:db8:1::/64",
+    ]
+    assert list(check.networks(CONFIG, links)) == []
+    assert list(check.networks(replace(alone, home_net=()), links)) == [], "a lab"
 
 
 @pytest.mark.feature("S10", "S4")

@@ -8,29 +8,23 @@ root as well as it can. A new one is a function and its name in `CHECKS`.
 from __future__ import annotations
 
 import os
-import pwd
-import subprocess
-from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
 from .events import eve
 from .events.event import LineError
 from .events.offender import is_marked
-from .events.sources import examine, last_lines, matching
-from .firewall import boot
+from .events.sources import USER, examine, last_lines, matching, reader_for
+from .firewall import boot, host
+from .firewall import bridges as bridging
+from .firewall.address import Network, NetworkSet
+from .firewall.bridges import Bridge
 from .firewall.entry import Origin
 from .firewall.errors import FirewallError
 from .firewall.firewall import Firewall
 from .firewall.sanity import shares
 from .settings.config import Config
 
-USER = "ngfw"
-"""Whom the watcher runs as where the role has installed it."""
-
 _ENOUGH_RECORDS = 5  # of conversations, to say something of all
-_INTERFACES = Path("/sys/class/net")
-_BRIDGE_FILTER = Path("/proc/sys/net/bridge")
 
 
 def warnings(config: Config) -> list[str]:
@@ -40,7 +34,7 @@ def warnings(config: Config) -> list[str]:
 
 def sources(config: Config) -> Iterator[str]:
     """Logs that are missing, cannot be read, are no files, or hold something else."""
-    may_read = _reader_for(USER)
+    may_read = reader_for(USER)
     for source in config.sources:
         found = examine(source.path, source.format, may_read)
         if found.problem:
@@ -62,22 +56,29 @@ def flowbits(config: Config) -> Iterator[str]:
                 )
 
 
-def bridges(config: Config, interfaces: Path = _INTERFACES, settings: Path = _BRIDGE_FILTER) -> Iterator[str]:
-    """Bridges whose packets go from port to port without meeting the chain (br_netfilter, in the kernel's docs)."""
+def bridges(config: Config, look: Callable[[], Sequence[Bridge]] = bridging.bridges) -> Iterator[str]:
+    """Bridges whose packets go from port to port without meeting the chain."""
     if "FORWARD" not in config.hooks:
         return
-    names = {"ipv4": "iptables", "ipv6": "ip6tables"}
-    for bridge in sorted(interfaces.glob("*/bridge")):
-        ports = sorted(port.name for port in bridge.parent.glob("brif/*"))
-        switches = [
-            (settings / f"bridge-nf-call-{names[family]}", bridge / f"nf_call_{names[family]}")
-            for family in config.families
-        ]
-        if ports and not all(_is_on(globally) or _is_on(here, settings) for globally, here in switches):
-            called = " ".join(f"net.bridge.bridge-nf-call-{names[family]}=1" for family in config.families)
+    for bridge in look():
+        if bridge.ports and not bridge.filtered.issuperset(config.families):
+            switches = " ".join(f"net.bridge.{bridging.SWITCHES[family]}=1" for family in config.families)
             yield (
-                f"bridge {bridge.parent.name}: packets between its ports ({', '.join(ports)}) "
-                f"pass the chain by, so no block stops them; 'modprobe br_netfilter' and 'sysctl {called}' change that"
+                f"bridge {bridge.name}: packets between its ports ({', '.join(bridge.ports)}) pass the chain by, so no "
+                f"block stops them; 'modprobe br_netfilter' and 'sysctl {switches}' change that"
+            )
+
+
+def networks(config: Config, links: Callable[[], Sequence[Network]] = host.links) -> Iterator[str]:
+    """Networks on the host's links whose clients would be blocked as attackers."""
+    if config.home_links or not config.home_net:
+        return
+    inside = NetworkSet(config.home_net)
+    for network in links():
+        if not network.is_host and inside.covering(network) is None:
+            yield (
+                f"network {network} is on a link of this host and not inside, so its clients can be blocked as "
+                "offenders; add it to home_net, or set home_links to true"
             )
 
 
@@ -110,7 +111,7 @@ def halves(config: Config) -> Iterator[str]:
             yield f"{key}: its networks cover {excess}, so {effect}; name smaller ones"
 
 
-CHECKS: tuple[Callable[[Config], Iterator[str]], ...] = (sources, flowbits, bridges, chains, halves)
+CHECKS: tuple[Callable[[Config], Iterator[str]], ...] = (sources, flowbits, bridges, networks, chains, halves)
 
 
 def _marked(path: str) -> list[bool]:
@@ -128,26 +129,3 @@ def _marked(path: str) -> list[bool]:
         if record.get("proto") == "TCP" and isinstance(record.get("app_proto"), str) and "flow" in record:
             found.append(is_marked(record))
     return found
-
-
-def _is_on(switch: Path, needs: Path | None = None) -> bool:
-    try:
-        return (needs is None or needs.is_dir()) and switch.read_text(encoding="ascii").strip() == "1"
-    except OSError:
-        return False
-
-
-def _reader_for(user: str) -> Callable[[str], bool] | None:
-    """Whether a file can be read by the watcher's user, asked as root; None where nobody else is meant."""
-    try:
-        account = pwd.getpwnam(user)
-    except KeyError:
-        return None
-    return partial(_can_read, account) if os.geteuid() == 0 else None
-
-
-def _can_read(account: pwd.struct_passwd, path: str) -> bool:
-    groups = os.getgrouplist(account.pw_name, account.pw_gid)
-    command = ["test", "-r", path]
-    done = subprocess.run(command, user=account.pw_uid, group=account.pw_gid, extra_groups=groups, check=False)
-    return done.returncode == 0

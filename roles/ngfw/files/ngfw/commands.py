@@ -109,11 +109,12 @@ def replay(arguments: Namespace) -> int:
 
 
 def status(arguments: Namespace) -> int:
-    from .display.status import block_summary, read_status, status_lines
+    from .display.status import block_summary, read_status, source_states, status_lines
     from .firewall.errors import FirewallError
 
     config = _config(arguments)
     found = read_status(Path(config.state_directory), _note)
+    found["sources"] = source_states(config.sources, found)
     try:
         with _firewall(arguments) as firewall:
             info = firewall.info(("blocks", "blocklists"))

@@ -506,6 +506,7 @@ class Service:
             "dry_run": self._dry_run,
             "rules": len(self._rules),
             "last_event": self._pipeline.last_event(),
+            "sources": self._reader.sources(),
             "modes": sorted(self._modes),
             "poison": self._caution.count,
             "sensor": self._sensor.to_dict(),

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,18 @@ def test_every_line_of_the_recorded_output_is_as_named(corpus_folder: Path) -> N
     events = [json.loads(line) for line in (corpus_folder / "eve.json").read_bytes().splitlines()[-5:]]
     assert events
     assert examine(str(corpus_folder / "eve.json"), "eve").problem == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask for somebody else")
+def test_a_file_is_tried_as_the_watchers_user() -> None:
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory() as name:
+        directory, path = Path(name), Path(name, "eve.json")
+        path.touch(0o644)
+        directory.chmod(0o755)
+        assert sources._can_read(nobody, str(path))
+        path.chmod(0o600)
+        assert not sources._can_read(nobody, str(path))
+        path.chmod(0o644)
+        directory.chmod(0o700)
+        assert not sources._can_read(nobody, str(path))

@@ -158,6 +158,7 @@ def test_a_list_is_fetched_and_then_only_if_it_changed(tmp_path: Path, server: A
     assert lists.states() == [State.LISTED]
     assert path.read_text() == "5.5.5.5\n"
     assert path.stat().st_mode & 0o777 == 0o640
+    assert server.url not in (tmp_path / "list.http").read_text(), "it may hold a secret"
     assert "if-none-match" not in server.requests[0].headers
     assert not lists.netsets.changed()
 
@@ -193,7 +194,7 @@ def test_validators_count_only_for_the_file_and_the_address_they_came_with(
         elif change == "address":
             url = server.url + "/other"
         else:
-            (tmp_path / "list.http").write_text('{"url": 1}')
+            (tmp_path / "list.http").write_text('{"source": 1}')
         again = Lists(Netset("list", str(path), url))
         again.netsets.load(2000.0)
         assert again.netsets.due(2000.0) == 0

@@ -39,3 +39,38 @@ def test_what_could_not_be_decided_is_left_to_the_next_start(tmp_path: Path) -> 
         reader = opened(loop)
         assert [chunk.data for chunk in reader.read()] == [b"second\n"]
         reader.close()
+
+
+@pytest.mark.feature("S10")
+def test_each_source_tells_how_far_it_was_read(tmp_path: Path) -> None:
+    eve, fast, none = (
+        LogSource(str(tmp_path / name), kind) for name, kind in (("*.json", "eve"), ("a", "fast"), ("b", "eve"))
+    )
+    config = replace(Config.default(), sources=(eve, fast, none), start_at="beginning")
+    line = b'{"timestamp":"2026-11-22T11:09:20.936002+0000","event_type":"stats"}\n'
+    (tmp_path / "1.json").write_bytes(line)
+    (tmp_path / "2.json").write_bytes(b"")
+    (tmp_path / "a").mkdir()
+    said: list[str] = []
+    with Loop(()) as loop:
+        reader = Reader(loop, State(tmp_path, report=print), config, report=said.append)
+        assert reader.sources() == []
+        reader.open(None)
+        assert [(each["path"], each["lag"], each["last_event"]) for each in reader.sources()] == [
+            (eve.path, len(line), None),
+            (fast.path, 0, None),
+            (none.path, 0, None),
+        ]
+        while reader.read():
+            pass
+        states = reader.sources()
+        assert [(each["lag"], each["last_event"]) for each in states] == [(0, 1795345760.936002), (0, None), (0, None)]
+        assert [each["problem"] for each in states] == ["", f"{fast.path}: not a regular file", ""]
+        assert reader.lag() == 0
+        assert sorted(text.partition(";")[0] for text in said) == [
+            f"{fast.path}: not a regular file",
+            f"source {none.path}: does not exist",
+        ]
+        reader.adopt(replace(config, sources=(none,)))
+        assert [each["path"] for each in reader.sources()] == [none.path]
+        reader.close()

@@ -11,12 +11,14 @@ from typing import Any
 
 from ..effects.state import holder
 from ..effects.wording import local_time
+from ..events.sources import USER, examine, reader_for
 from ..firewall.duration import format_duration
 from ..firewall.errors import UnsafeFile
 from ..firewall.files import read_bytes
 from ..firewall.text import quoted
 from ..running.sensor import ALIVE, DEAF, STOPPED, UNKNOWN, Sensor, advice, look
 from ..service import STATUS_FILE
+from ..settings.config import LogSource
 from .tables import blocklist_lines
 
 _TOP = 5
@@ -67,6 +69,40 @@ def block_summary(blocks: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def source_states(sources: Sequence[LogSource], status: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each source as it is now, with how far a watcher that is alive has come in it."""
+    told = {each["path"]: each for each in status.get("sources", ())}
+    may_read = reader_for(USER)
+    states = []
+    for source in sources:
+        found, known = examine(source.path, source.format, may_read), told.get(source.path, {})
+        states.append(
+            {
+                "path": source.path,
+                "format": source.format,
+                "exists": found.exists,
+                "problem": found.problem or (known.get("problem", "") if status["alive"] else ""),
+                "lag": known.get("lag") if status["alive"] else None,
+                "last_event": known.get("last_event"),
+            }
+        )
+    return states
+
+
+def source_lines(states: Sequence[dict[str, Any]]) -> list[str]:
+    lines = []
+    for each in states:
+        there = "exists" if each["exists"] else "does not exist"
+        lag = "-" if each["lag"] is None else f"{each['lag']} bytes"
+        last = local_time(each["last_event"]) if each["last_event"] else "-"
+        problem = each["problem"].removeprefix("does not exist").lstrip(",; ")
+        lines.append(
+            f"source    {quoted(each['path'])}: {there}, format {each['format']}, lag {lag}, last event {last}"
+            + (f"; {quoted(problem)}" if problem else "")
+        )
+    return lines
+
+
 def would_have_made(counters: dict[str, Any]) -> int:
     """How many blocks and other entries a dry run only recorded."""
     return sum(each["count"] for each in counters["ngfw_actions_total"] if each["result"] == "dry_run")
@@ -89,6 +125,7 @@ def _lines(status: dict[str, Any], now: float) -> list[str]:
     else:
         lines = ["watcher   not running (systemctl start ngfw-watcher); blocks stay in the kernel until they end"]
     lines.append(f"sensor    {_sensor_text(status['sensor'], now)}")
+    lines += source_lines(status.get("sources", ()))
     counters = status.get("counters")
     if not counters:
         return lines + _kernel_lines(status)

@@ -55,7 +55,7 @@ class Follower:
         self._behind = False  # whether there may be more files that come before the current one
         self._searched = 0  # when the directory had last changed as all in it was read
         self._asleep = False
-        self._complaint = ""
+        self.complaint = ""  # why the path cannot be read, as it was reported
 
     def start(self, *, at_end: bool) -> None:
         """Begin for the first time; what was rotated away before is of no interest."""
@@ -326,7 +326,7 @@ class Follower:
         if opened.key != file.key:
             opened.close()
             return None
-        self._complaint = ""
+        self.complaint = ""
         self._ledger.open[opened.key] = opened
         self._watcher.watch(opened, self)
         return opened
@@ -354,6 +354,6 @@ class Follower:
 
     def _complain(self, error: OSError) -> None:
         text = f"{self.path}: {error.strerror or error}"
-        if text != self._complaint:
-            self._complaint = text
+        if text != self.complaint:
+            self.complaint = text
             self._report(text)

@@ -6,9 +6,12 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import pwd
 import re
 import stat
+import subprocess
 from collections.abc import Callable
+from functools import partial
 from glob import glob, has_magic
 from typing import NamedTuple
 
@@ -18,6 +21,9 @@ from .logfile import MAX_LINE
 
 COMPRESSED = (".gz", ".xz", ".bz2", ".zst", ".lz4", ".lzo", ".zip", ".Z")
 """Endings of packed files, which a glob of logs does not mean."""
+
+USER = "ngfw"
+"""Whom the watcher runs as where the role has installed it."""
 
 NAMES = {"eve": "EVE", "fast": "fast.log"}
 
@@ -69,6 +75,22 @@ def examine(path: str, log_format: str, may_read: Callable[[str], bool] | None =
         if problem:
             return Examined(path, log_format, tuple(files), f"{file} {problem}")
     return Examined(path, log_format, tuple(files), "")
+
+
+def reader_for(user: str) -> Callable[[str], bool] | None:
+    """Whether a file can be read by the watcher's user, asked as root; None where nobody else is meant."""
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        return None
+    return partial(_can_read, account) if os.geteuid() == 0 else None
+
+
+def _can_read(account: pwd.struct_passwd, path: str) -> bool:
+    groups = os.getgrouplist(account.pw_name, account.pw_gid)
+    command = ["test", "-r", path]
+    done = subprocess.run(command, user=account.pw_uid, group=account.pw_gid, extra_groups=groups, check=False)
+    return done.returncode == 0
 
 
 def _problem(path: str, log_format: str, may_read: Callable[[str], bool] | None) -> str:
@@ -128,14 +150,11 @@ def _is_of(log_format: str, line: bytes) -> bool:
 
 def _suggestion(path: str) -> str:
     """The end of a sentence: where the log may be instead."""
-    directory = os.path.dirname(path)
-    names = [
-        os.path.join(where, name) for where in dict.fromkeys((directory, _log_directory())) for name in _names(where)
-    ]
-    same = [name for name in names if os.path.basename(name) == os.path.basename(path)]
-    close = same or difflib.get_close_matches(path, names, n=1, cutoff=0.8)
+    directory, name = os.path.split(path)
+    there = {each: os.path.join(where, each) for where in (_log_directory(), directory) for each in _names(where)}
+    close = [name] if name in there else difflib.get_close_matches(name, there, n=1, cutoff=0.7)
     if close:
-        return f"; did you mean {close[0]}?"
+        return f"; did you mean {there[close[0]]}?"
     if not has_magic(directory) and not os.path.isdir(directory):
         return f", nor does {directory}; name the log that Suricata writes"
     return "; name the log that Suricata writes, and see that Suricata runs"

@@ -63,6 +63,7 @@ class Tail:
         self._ledger = Ledger()
         self._watches = Watches(report)
         self._followers: dict[str, Follower] = {}
+        self._source_of: dict[str, Source] = {}
         self._turn = 0
         self._stale = True
         self._drained = False
@@ -127,9 +128,21 @@ class Tail:
             for data in follower.before(limit // len(self._followers)):
                 yield Chunk(follower.format, follower.path, data, 0)
 
-    def lag(self) -> int:
-        """Bytes that are in the files but have not been returned."""
-        return sum(follower.lag() for follower in self._followers.values())
+    def lag(self) -> dict[Source, int]:
+        """Bytes that are in the files of each source but have not been returned."""
+        lag = dict.fromkeys(self._sources, 0)
+        for follower in self._followers.values():
+            lag[self.source_of(follower.path)] += follower.lag()
+        return lag
+
+    def source_of(self, path: str) -> Source:
+        """The source that a followed path belongs to."""
+        return self._source_of[path]
+
+    def complaints(self) -> dict[Source, str]:
+        """What keeps files of a source from being read, and was reported."""
+        followers = self._followers.values()
+        return {self.source_of(each.path): each.complaint for each in followers if each.complaint}
 
     def close(self) -> None:
         for follower in self._followers.values():
@@ -207,14 +220,14 @@ class Tail:
         for follower in followers:
             if follower.gone():
                 follower.close()
-                del self._followers[follower.path]
+                del self._followers[follower.path], self._source_of[follower.path]
                 self._ledger.followed.discard(follower.path)
             elif len(followers) > _OPEN_OF_GLOBS:
                 follower.sleep()
 
     def _follow(self, path: str, source: Source) -> Follower:
         follower = Follower(path, source.format, self._ledger, self._watches, self._report)
-        self._followers[path] = follower
+        self._followers[path], self._source_of[path] = follower, source
         self._ledger.followed.add(path)
         return follower
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -28,7 +29,8 @@ class DownloadError(Exception):
 class Validators(NamedTuple):
     """What a server said about the file that is there, and when it was last asked (epoch seconds)."""
 
-    url: str = ""
+    source: str = ""
+    """fingerprint() of the URL, which may hold a secret."""
     etag: str | None = None
     last_modified: str | None = None
     checked_at: float = 0.0
@@ -44,12 +46,17 @@ def signature(path: Path) -> tuple[int, ...]:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
+def fingerprint(url: str) -> str:
+    """What tells a URL from others without its secrets."""
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
 def read_validators(path: Path) -> Validators:
     """The validators kept beside the list at `path`; empty ones if there are none that can be used."""
     try:
         fields = json.loads(read_bytes(_beside(path), _MAX_VALIDATORS))
         return Validators(
-            str(fields["url"]),
+            str(fields["source"]),
             _text(fields["etag"]),
             _text(fields["last_modified"]),
             float(fields["checked_at"]),
@@ -65,7 +72,7 @@ def fetch(web: Web, url: str, path: Path, *, now: float, read: Callable[[Path], 
     `read` makes ranges of a file, raising ValueError if it is no list to take. Raises DownloadError.
     """
     known = read_validators(path)
-    valid = known.url == url and known.file != () and known.file == signature(path)
+    valid = known.source == fingerprint(url) and known.file != () and known.file == signature(path)
     headers = {}
     if valid and known.etag:
         headers["If-None-Match"] = known.etag
@@ -87,7 +94,9 @@ def fetch(web: Web, url: str, path: Path, *, now: float, read: Callable[[Path], 
         except ValueError as error:
             raise DownloadError(str(error)) from None
         os.replace(fresh, path)
-        validators = Validators(url, reply.header("ETag"), reply.header("Last-Modified"), now, signature(path))
+        validators = Validators(
+            fingerprint(url), reply.header("ETag"), reply.header("Last-Modified"), now, signature(path)
+        )
         _write_validators(path, validators)
     except WebError as error:
         raise DownloadError(str(error)) from None

@@ -16,7 +16,7 @@ from ..firewall.files import open_for_reading
 from ..firewall.sanity import objection
 from ..firewall.text import masked, masked_url
 from ..settings.config import Netset
-from .download import DownloadError, fetch, read_validators, signature
+from .download import DownloadError, fetch, fingerprint, read_validators, signature
 from .ranges import Ranges, read_ranges
 from .verdict import State, Verdict
 from .web import Web
@@ -87,7 +87,7 @@ class ListFile:
             return None
         if self._due is None:
             known = read_validators(self.path)
-            current = known.url == self.settings.url and known.file == signature(self.path) != ()
+            current = known.source == fingerprint(self.settings.url) and known.file == signature(self.path) != ()
             # A time in the future is of a clock that was wrong.
             self._due = known.checked_at + self.settings.refresh if current and known.checked_at <= now else now
         return max(0.0, min(self._due - now, self.settings.refresh))  # the clock may be set back, or `refresh` changed

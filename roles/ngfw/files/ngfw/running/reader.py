@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
+from ..decisions.past import last_time
 from ..effects.state import State
+from ..events.sources import examine
 from ..events.tail import Chunk, Source, Tail
 from ..settings.config import Config
 from .loop import Loop
@@ -32,6 +34,8 @@ class Reader:
         self._due = False  # whether lines were read that no stored cursor covers
         self._stored: dict[str, Any] = {}
         self._stays = False
+        self._newest: dict[Source, Chunk] = {}  # looked into when somebody asks
+        self._last_events: dict[Source, float] = {}
 
     @property
     def is_open(self) -> bool:
@@ -42,6 +46,7 @@ class Reader:
         sources = [Source(source.path, source.format) for source in self._config.sources]
         self._tail = Tail(sources, positions, self._config.start_at, report=self._report)
         self._listen(self._tail)
+        self._report_sources(sources, self._tail.complaints())
         self._stored = positions or {}
         if positions is None:
             self.move()  # a kill from here on must not make the next start skip to the end again
@@ -73,6 +78,8 @@ class Reader:
             self._due = True
         else:
             self._listen(self._tail)
+        for chunk in chunks:
+            self._newest[self._tail.source_of(chunk.path)] = chunk
         return chunks
 
     def before(self) -> Iterator[Chunk]:
@@ -87,7 +94,28 @@ class Reader:
 
     def lag(self) -> int:
         """Bytes that wait to be read."""
-        return 0 if self._tail is None else self._tail.lag()
+        return 0 if self._tail is None else sum(self._tail.lag().values())
+
+    def sources(self) -> list[dict[str, Any]]:
+        """Of each source what only its reader knows, for the status."""
+        if self._tail is None:
+            return []
+        for source, chunk in self._newest.items():
+            last = last_time(chunk)
+            if last is not None:
+                self._last_events[source] = last
+        self._newest.clear()
+        complaints = self._tail.complaints()
+        return [
+            {
+                "path": source.path,
+                "format": source.format,
+                "lag": lag,
+                "last_event": self._last_events.get(source),
+                "problem": complaints.get(source, ""),
+            }
+            for source, lag in self._tail.lag().items()
+        ]
 
     def move_later(self) -> None:
         """The cursor is to be written once more, by the next move_if_due()."""
@@ -115,6 +143,13 @@ class Reader:
             self._loop.cancel(_POLL)
             self._tail.close()
             self._tail = None
+
+    def _report_sources(self, sources: list[Source], complaints: dict[Source, str]) -> None:
+        """Say once what is wrong with them, where nobody has."""
+        for source in sources:
+            found = examine(*source)
+            if found.problem and source not in complaints:
+                self._report(f"source {source.path}: {found.problem}")
 
     def _listen(self, tail: Tail) -> None:
         """Be woken by the tail's descriptor, or by a timer where it has none (any more)."""
