@@ -374,6 +374,23 @@ def test_a_clock_set_back_forgets_what_lies_in_its_future_in_every_window() -> N
     assert outcomes(setup.feed(login(back + 1), now=back + 1)) == [("new", "block", "203.0.113.7")]
 
 
+@pytest.mark.feature("S7", "D5")
+def test_an_offence_in_the_future_of_a_clock_that_was_set_back_makes_no_block_longer() -> None:
+    history = History(None, report=lambda text, problem: None)
+    history.open()
+    setup = Setup()
+    setup.pipeline = Pipeline(setup.config, setup.rules, setup.recorder.look, history=history)
+    (wrong,) = setup.feed(alert(at=NOW + 4e8), now=NOW + 4e8).decisions
+    assert wrong.block is not None
+    history.add([wrong.block], NOW + 4e8, 0.0)
+    setup.recorder.take(wrong.block)
+    (right,) = setup.feed(alert(), now=NOW).decisions
+    assert (right.what.duration, right.offence) == (1800, True)
+    history.add([wrong.block], NOW, 0.0)
+    (again,) = setup.feed(alert(at=NOW + 1801), now=NOW + 1801).decisions
+    assert again.what.duration == 3600
+
+
 @pytest.mark.feature("S7", "F3")
 def test_a_clock_corrected_by_less_than_a_second_forgets_nothing() -> None:
     setup = Setup(RULES + SLOW)

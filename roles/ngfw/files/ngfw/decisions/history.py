@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,7 +24,7 @@ CREATE TABLE offences (
 ) WITHOUT ROWID;
 CREATE INDEX by_time ON offences (at);
 """
-_COUNT = "SELECT count(*) FROM offences WHERE network = ? AND kind = ? AND at > ?"
+_COUNT = "SELECT count(*) FROM offences WHERE network = ? AND kind = ? AND at > ? AND at <= ?"
 _NEWEST = "SELECT at FROM offences WHERE network = ? ORDER BY at DESC LIMIT ?"
 _SHOWN = 1000
 _FORGIVE = """
@@ -50,13 +51,13 @@ class History:
         """Begin; before this nothing is known."""
         self._known = self._database.load(_networks, None)
 
-    def earlier(self, block: Block, since: float) -> int:
-        """How many blocks of that network, action and direction began after `since` (epoch seconds)."""
+    def earlier(self, block: Block, since: float, until: float = math.inf) -> int:
+        """How many blocks of that network, action and direction began after `since`, up to `until` (epoch seconds)."""
         database = self._database.connection
         if database is None or (self._known is not None and to_key(block.network) not in self._known):
             return 0
         try:
-            found: int = database.execute(_COUNT, (*_key(block), since)).fetchone()[0]
+            found: int = database.execute(_COUNT, (*_key(block), since, until)).fetchone()[0]
         except sqlite3.Error:
             return 0  # the next write reports what is wrong with the file
         return found

@@ -24,7 +24,7 @@ from .decision import Decision, Lift, Outcome, counted, decided, signature, skip
 OF_ANY_ZONE = 26 * 3600.0
 """Seconds between the same local time in the first zone of the earth and in the last."""
 
-_REORDERED = 60.0
+REORDERED = 60.0
 """Seconds that a record may be stamped before the entry that covers it (several threads write one log)."""
 
 
@@ -212,7 +212,7 @@ def _judged(
 
 def _in_force(entry: Entry | None, now: float) -> Entry | None:
     """The entry if it covers the moment `now`; recorded logs may jump back to before it was made."""
-    if entry is None or entry.created_at - _REORDERED > now:
+    if entry is None or entry.created_at - REORDERED > now:
         return None
     return entry if entry.expires_at is None or now < entry.expires_at else None
 

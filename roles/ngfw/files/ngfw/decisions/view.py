@@ -12,7 +12,7 @@ from ..intel.mailbox import Case
 from ..intel.verdict import OPEN_STATES, Verdict
 from .cases import Hung, encode
 from .history import History, earliest_beginning
-from .policy import Guard, Sight
+from .policy import REORDERED, Guard, Sight
 
 Ask = Callable[[Network, Case], Iterable[Verdict]]
 """What providers say about an address; the case comes back with the answer of one that has to be waited for."""
@@ -77,10 +77,10 @@ class View:
     def earlier(self, block: Block, now: float) -> int:
         if self._history is None:
             return 0
-        since = now - self._memory
-        found = self._history.earlier(block, since)
+        since, until = now - self._memory, now + REORDERED
+        found = self._history.earlier(block, since, until)
         # One of this batch may have ended: a recorded hour may be one batch.
-        return found + sum(at > since for at in self._offences.get(block[:3], ()))
+        return found + sum(since < at <= until for at in self._offences.get(block[:3], ()))
 
     def is_offence(self, entry: Entry) -> bool:
         since = earliest_beginning(entry)
