@@ -22,8 +22,10 @@ _APART = 1.0
 _AT_ONCE = 0.0001
 """The same for two threads at one interface: their copies have times of their own."""
 
-_MANY = 2048
-"""Records that are compared with at least, twice as many at most: some 2 MB."""
+_MANY = 256
+"""Records that are compared with at least, twice as many at most. They come within a few lines of each other, and more
+would not stay in the processor's cache: this is asked for each event that counts.
+"""
 
 # A record of a whole flow has times of its own in its object; in others it tells records of one packet apart.
 _OF_FLOWS = frozenset(("flow", "netflow"))
