@@ -10,6 +10,7 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address impo
     Network,
     NetworkSet,
     from_key,
+    merge,
     parse_host,
     parse_network,
     parse_networks,
@@ -268,3 +269,27 @@ def test_a_set_of_networks_answers_as_a_search_through_all_would(members, networ
 )
 def test_private_is_what_never_came_from_the_internet(address, private):
     assert (PRIVATE.covering(parse_network(address)) is not None) == private
+
+
+@pytest.mark.feature("S4")
+@given(st.lists(st.tuples(st.integers(0, 31), st.integers(0, 5), st.booleans()), max_size=12))
+def test_what_several_networks_cover_together_one_of_the_merged_ones_covers(found):
+    def made(number: int, bits: int, wide: bool) -> Network:
+        prefix = 27 + bits if not wide else 123 + bits
+        text = f"203.0.113.{number}/{prefix}" if not wide else f"2001:db8::{number:x}/{prefix}"
+        return parse_network(text)
+
+    networks = [made(*each) for each in found]
+    merged = NetworkSet(merge(networks))
+    for wide in (False, True):
+        for bits in range(6):
+            for number in range(0, 32, 32 >> bits):
+                asked = made(number, bits, wide)
+                hosts = [made(each, 5, wide) for each in range(number, number + (32 >> bits))]
+                together = all(any(network.contains(host) for network in networks) for host in hosts)
+                assert (merged.covering(asked) is not None) == together
+
+
+def test_two_halves_of_everybody_stay_two():
+    halves = [parse_network(text) for text in ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1")]
+    assert merge([*halves, parse_network("10.0.0.0/8")]) == halves
