@@ -20,9 +20,9 @@ from ngfw.intel import gate as gate_module
 from ngfw.intel import lookups as lookups_module
 from ngfw.intel.cache import FILE, look
 from ngfw.intel.desk import Answer, Desk
-from ngfw.intel.lookups import Pace
 from ngfw.intel.mailbox import Case
 from ngfw.intel.verdict import PRIVATE_SPACE, State
+from ngfw.intel.waiting import Pace
 from ngfw.settings.config import AbuseIPDB, Intel, Netset
 
 ONE, TWO, THREE = (parse_host(f"203.0.113.{number}") for number in (1, 2, 3))

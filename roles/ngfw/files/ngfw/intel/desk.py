@@ -21,12 +21,12 @@ from ..settings.config import Intel
 from .abuseipdb import NAME
 from .budget import subject
 from .cache import FILE, Store
-from .lookups import Adopt, Ask, Done, Lookups, Pace
+from .lookups import Adopt, Ask, Done, Lookups
 from .mailbox import Answer, Case, Counted, Mailbox, News, Said
 from .netsets import Netsets, Report
 from .upkeep import Upkeep
 from .verdict import PRIVATE_SPACE, State, Verdict
-from .waiting import MAX_CASES
+from .waiting import MAX_CASES, Pace
 
 MAX_BACKLOG = 20_000
 MAX_TEXT = 8192

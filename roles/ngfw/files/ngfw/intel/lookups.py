@@ -23,26 +23,12 @@ from .cache import Known, Store, Unfinished
 from .gate import Gate, Pause
 from .mailbox import Case, Counted, Mailbox, News, Said
 from .verdict import State, Verdict, rated
-from .waiting import MAX_CASES, Lookup, Waiting
+from .waiting import MAX_CASES, Lookup, Pace, Waiting
 
 _MESSAGES_AT_ONCE = 500
 _IMPORT_SECONDS = 15.0
 _LONGEST_SLEEP = 60.0
-_HOUR = 3600.0
 _AFTER_ERROR = 1.0
-
-
-class Pace(NamedTuple):
-    """How patient lookups are; all in seconds but the counts."""
-
-    retry: float = 30.0  # after an error, doubled each time
-    retry_most: float = _HOUR
-    attempts: int = 8
-    keep: float = 2 * 86400.0  # so that every lookup sees a new day's budget
-    failures: int = 3  # so many outages in a row, and nobody is asked for `failing`
-    failing: float = 15.0
-    most_open: int = 10_000
-    most_results: int = 20_000
 
 
 class Ask(NamedTuple):

@@ -9,12 +9,26 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
+from typing import NamedTuple
 
 from ..firewall.address import Network
 from .budget import SHARE, site, subject
 from .verdict import Verdict
 
 MAX_CASES = 16
+
+
+class Pace(NamedTuple):
+    """How patient lookups are; all in seconds but the counts."""
+
+    retry: float = 30.0  # after an error, doubled each time
+    retry_most: float = 3600.0
+    attempts: int = 8
+    keep: float = 2 * 86400.0  # so that every lookup sees a new day's budget
+    failures: int = 3  # so many outages in a row, and nobody is asked for `failing`
+    failing: float = 15.0
+    most_open: int = 10_000
+    most_results: int = 20_000
 
 
 class Lookup:
