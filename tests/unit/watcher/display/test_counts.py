@@ -62,6 +62,15 @@ def test_open_counts_are_found_in_the_log(tmp_path: Path) -> None:
     assert path.stat().st_mtime_ns == before.st_mtime_ns
 
 
+@pytest.mark.feature("U5", "S2")
+def test_what_may_be_forged_is_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "eve.json"
+    path.write_text(line(NOW - 9, "203.0.113.7") * 3 + line(NOW - 9, "203.0.113.7", proto="UDP") * 4)
+    config = replace(Config.default(), sources=(LogSource(str(path)),))
+    found = open_counts(config, RULES, parse_network("203.0.113.7"), host_networks=(), guarded=(), now=NOW)
+    assert [(each["count"], each["forgeable"]) for each in found if each["threshold"] == 20] == [(3, False), (4, True)]
+
+
 @pytest.mark.feature("U5")
 def test_a_count_that_reached_its_threshold_has_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "eve.json"

@@ -47,13 +47,13 @@ def test_the_history_has_the_remedies_and_people_read_each_once(tmp_path: Path) 
     assert [bool(each["remedy"]) for each in found] == [True, True, False]
     kinds = ("blocks", "whitelist", "reputation", "offences", "blocklists", "other_chains", "alerts")
     counts: list[dict[str, Any]] = [
-        {"rule": "SSH brute force", "count": 12, "threshold": 20, "distinct": None, "left": 80.2},
-        {"rule": "Port scan", "count": 3, "threshold": 15, "distinct": "dest_port", "left": 9.0},
+        {"rule": "SSH brute force", "count": 12, "threshold": 20, "distinct": None, "left": 80.2, "forgeable": False},
+        {"rule": "Port scan", "count": 3, "threshold": 15, "distinct": "dest_port", "left": 9.0, "forgeable": True},
     ]
     nothing: dict[str, Any] = {kind: [] for kind in kinds}
     text = "\n".join(explained_lines({"address": "203.0.113.7", **nothing, "history": found, "counts": counts}))
     assert "\n  12 of 20 for SSH brute force, 80 s left\n" in text
-    assert "\n  3 of 15 different dest_port for Port scan, 9 s left\n" in text
+    assert "\n  3 of 15 different dest_port for Port scan, 9 s left; without proof of a handshake" in text
     assert text.count("anybody can write the source of UDP") == 1
     lost = "\n".join(explained_lines({"address": "203.0.113.7", **nothing, "history": [], "counts": None}))
     assert "see ngfw check" in lost

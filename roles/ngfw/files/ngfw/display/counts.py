@@ -30,7 +30,9 @@ def open_counts(
     guarded: Iterable[Network],
     now: float,
 ) -> list[dict[str, Any]]:
-    """{rule, count, threshold, distinct, left}, `left` in seconds: until then the first of the events counts.
+    """{rule, count, threshold, distinct, left, forgeable}, `left` in seconds: so long the first event counts.
+
+    Those that are `forgeable` show no handshake: they are counted apart, and would block nobody if they were enough.
 
     `host_networks` are inside beside `home_net`, `guarded` is what no block may touch; times are held against `now`,
     epoch seconds.
@@ -50,6 +52,7 @@ def open_counts(
             "threshold": each.rule.threshold,
             "distinct": each.rule.distinct,
             "left": round(each.until - now, 1),
+            "forgeable": each.forgeable,
         }
         for each in pipeline.counts(address, now)
     ]

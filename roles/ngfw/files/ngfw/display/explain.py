@@ -192,6 +192,8 @@ def explained_lines(found: dict[str, Any]) -> list[str]:
     for item in found.get("counts") or ():
         values = f" different {quoted(item['distinct'])}" if item["distinct"] else ""
         left = f"{item['left']:.0f} s left"
+        if item["forgeable"]:
+            left += "; without proof of a handshake, so it would be refused as spoofable"
         lines.append(f"  {item['count']} of {item['threshold']}{values} for {quoted(item['rule'])}, {left}")
     if found.get("counts", ()) is None:
         lines.append("  the rules are not valid, so nobody can tell what is counted; see ngfw check")

@@ -48,11 +48,15 @@ class Hit(NamedTuple):
 
 
 class Count(NamedTuple):
-    """How far a group is on its way to a rule's threshold, and until when (epoch seconds) its first event counts."""
+    """How far a group is on its way to a rule's threshold, and until when (epoch seconds) its first event counts.
+
+    `forgeable`: these are the events that are counted apart, and of which a hit would be refused.
+    """
 
     rule: Rule
     reached: int
     until: float
+    forgeable: bool
 
 
 class _Runner:
@@ -222,7 +226,8 @@ class Engine:
             for group in filter(is_about, part.groups()):
                 reached, until = part.open(group, time)
                 if reached:
-                    found.append(Count(runner.rule, reached, until))
+                    forgeable = isinstance(group, tuple) and group[-1] == _FORGEABLE
+                    found.append(Count(runner.rule, reached, until, forgeable))
         return found
 
     def forget_after(self, time: float) -> None:
