@@ -6,7 +6,9 @@ from __future__ import annotations
 import fcntl
 import json
 import signal
+import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,7 @@ DEADLY = """
 from ngfw.rules.engine import Engine
 import ctypes, time
 feed = Engine.feed
-def deadly(self, kind, record, *more):
+def deadly(self, kind, record, *more, **named):
     if record.get("src_ip") == "198.51.100.66":
         print("deadly", flush=True)
         if {how!r} == "kill":
@@ -37,7 +39,7 @@ def deadly(self, kind, record, *more):
             sys.exit(3)
         else:
             time.sleep(1000)
-    return feed(self, kind, record, *more)
+    return feed(self, kind, record, *more, **named)
 Engine.feed = deadly
 Service(load).run()
 """
@@ -133,7 +135,7 @@ def test_whoever_is_killed_again_and_again_for_other_reasons_loses_no_line(watch
     watcher.write(alert("198.51.100.1"))
     kill_once = """
 from ngfw.rules.engine import Engine
-def feed(*_all):
+def feed(*_all, **_named):
     os.kill(os.getpid(), signal.SIGKILL)
 Engine.feed = feed
 Service(load).run()
@@ -222,3 +224,26 @@ Service(load).run()
         assert not watcher.lines("alerts.json")
     assert time.monotonic() - fed < shared(5)
     watcher.stop()
+
+
+@pytest.mark.feature("S3", "E3")
+def test_lines_that_a_kill_lost_for_a_full_disk_are_announced(watcher: Watcher) -> None:
+    watcher.journals.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "ngfw-test", str(watcher.journals)], check=True)
+    try:
+        watcher.start()
+        with suppress(OSError), (watcher.journals / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(b"x" * 512)
+        watcher.write(*(alert(f"203.0.113.{number}", number) for number in range(1, 60)))
+        wait_until(lambda: not watcher.network.passes("203.0.113.59"))
+        wait_until(lambda: watcher.settled() and "blocks.log: No space" in watcher.output())
+        watcher.stop(signal.SIGKILL)
+        (watcher.journals / "filler").unlink()
+        watcher.start()
+        wait_until(lambda: watcher.lines("daemon.log", "the last run ended before it could write"))
+        assert watcher.stop() == 0
+        watcher.start()
+        assert watcher.output().count("the last run ended before it could write") == 1
+    finally:
+        subprocess.run(["umount", "-l", str(watcher.journals)], check=True)

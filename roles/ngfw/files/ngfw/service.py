@@ -92,8 +92,9 @@ class Service:
         self._printing = dry_run
         self._notifier = Notifier({} if dry_run else None)
         self._metrics = Metrics()
-        self._journal = Console() if dry_run else Journal(Path(self._config.log_directory), clock=clock)
         self._state = NoState() if dry_run else State(Path(self._config.state_directory), report=self._error)
+        journals = Path(self._config.log_directory)
+        self._journal = Console() if dry_run else Journal(journals, clock=clock, held=self._state.hold)
         self._loop = Loop(_SIGNALS)
         self._enforcement = self._new_enforcement()
         self._caution = Caution(self._state, self._rehearse, report=self._set_aside, alive=self._go_on, clock=clock)
@@ -195,6 +196,11 @@ class Service:
     # -- start and stop
 
     def _start(self) -> None:
+        if self._state.lost:
+            self._error(
+                f"the last run ended before it could write {self._state.lost} bytes of lines to "
+                f"{self._config.log_directory}, and they are lost; make room on that file system"
+            )
         self._caution.begin()
         self._history.open()
         for warning in self._enforcement.prepare(saved.chain_of(self._state.directory / SETS)):

@@ -197,3 +197,23 @@ def test_what_was_added_after_a_mark_is_found_through_rotations(tmp_path: Path) 
     assert journal.after(ALERTS_JSON, mark) == b"after 0\nafter 1\nafter 2\n"
     (tmp_path / f"{ALERTS_JSON}.0").unlink()
     assert journal.after(ALERTS_JSON, mark) == b"after 1\nafter 2\n"
+
+
+@pytest.mark.feature("S3", "E3")
+def test_what_waits_to_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    journal = Journal(tmp_path, echo=lambda text: None, held=held.append)
+    journal.append({BLOCKS_LOG: "first\n"})
+    real = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "write", full)
+    journal.append({BLOCKS_LOG: "second\n", ALERT_LOG: "x\n"})
+    journal.append({BLOCKS_LOG: "x" * MAX_HELD_BYTES + "\n"})
+    assert held == [7, 9, 9 + MAX_HELD_BYTES + 1]
+    monkeypatch.setattr(os, "write", real)
+    journal.close()
+    assert held[-1] == 0
+    assert (tmp_path / BLOCKS_LOG).read_text() == "first\nsecond\n"

@@ -276,3 +276,29 @@ def test_a_file_where_the_directory_should_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match="cannot use the state directory"):
         State(tmp_path / "file", report=print).lock()
+
+
+@pytest.mark.feature("S3")
+def test_the_next_run_knows_how_the_last_one_ended(tmp_path: Path) -> None:
+    def run(*steps: str) -> tuple[bool, int]:
+        state = State(tmp_path, report=print)
+        state.lock()
+        for step in steps:
+            if step == "end":
+                state.ended()
+            else:
+                state.hold(int(step))
+        state.unlock()
+        return state.died, state.lost
+
+    assert run("end") == (False, 0)
+    assert run() == (False, 0)
+    assert run("5000000000", "end") == (True, 0)
+    assert run("7", "0", "end") == (False, 5_000_000_000)
+    assert run("77") == (False, 0)
+    assert run("end") == (True, 77)
+    (tmp_path / "lock").write_text("4711\n")  # as an earlier version left it
+    assert run("end") == (True, 0)
+    (tmp_path / "lock").write_bytes(b"\xff" * 100)
+    assert run("end") == (True, 0)
+    assert run("end") == (False, 0)

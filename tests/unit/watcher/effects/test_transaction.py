@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ngfw.decisions.decision import Decision, Outcome, What
 from ngfw.decisions.pipeline import Batch
-from ngfw.effects.journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, Journal
+from ngfw.effects.journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, Growth, Journal
 from ngfw.effects.state import State
 from ngfw.effects.transaction import PATIENCE, Transaction
 from ngfw.effects.wording import Told
@@ -112,6 +112,26 @@ class Setup:
     def journaled(self) -> list[tuple[str, str, str]]:
         fields = [json.loads(line) for line in self.lines(ALERTS_JSON)]
         return [(each["action"], each["ip"], each["reason"]) for each in fields]
+
+
+@pytest.mark.feature("S3", "E3")
+def test_lines_of_what_blocks_nobody_are_left_out_where_the_journals_grow_too_fast(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup.transaction._growth = Growth(burst=4000, per_second=10)
+    for number in range(1, 21):
+        forged = decision(f"198.51.100.{number}", Outcome.SKIPPED)
+        real = decision(f"203.0.113.{number}")
+        setup.run(Batch([forged, real], [forged, real], [], []))
+    actions = [action for action, _ip, _reason in setup.journaled()]
+    assert actions.count("block") == 20 == len(setup.lines(BLOCKS_LOG))
+    assert actions.count("skip") == len(setup.lines(ALERT_LOG)) // 2 < 8
+    left_out = 60 - len(actions) - len(setup.lines(ALERT_LOG)) + 20
+    assert len(setup.said) == 1, "once, not for each"
+    setup.now += 30
+    setup.run(Batch([], [real], [], []))
+    assert len(setup.said) == 2
+    assert setup.said[1].startswith(f"{left_out} lines of alerts and refusals were left out")
 
 
 class KilledError(Exception):

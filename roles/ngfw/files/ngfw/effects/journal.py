@@ -30,6 +30,30 @@ MAX_HELD_BYTES = 4 << 20
 """What is kept of each file while it cannot be written."""
 
 
+GROWTH_BURST, GROWTH_PER_SECOND = 256 << 20, 64 << 10
+"""Bytes of lines about what blocks nobody, at once and in the long run: 5 GB a day."""
+
+
+class Growth:
+    """How much the journals may grow by lines that whoever forges packets has written as often as he likes."""
+
+    def __init__(self, burst: float = GROWTH_BURST, per_second: float = GROWTH_PER_SECOND) -> None:
+        self._left = self._burst = burst
+        self._per_second = per_second
+        self._at = 0.0
+        self.left_out = 0
+        """Lines since there was room last."""
+
+    def admits(self, size: int, now: float) -> bool:
+        """Whether there is room for so many bytes at this time (epoch seconds)."""
+        self._left = min(self._burst, self._left + max(0.0, now - self._at) * self._per_second)
+        self._at = now
+        if max(size, self.left_out and self._burst / 16) > self._left:  # not now and then a line, each time with a word
+            return False
+        self._left -= size
+        return True
+
+
 class Mark(NamedTuple):
     """Where a file ends: its inode and its size in bytes."""
 
@@ -86,6 +110,11 @@ class _LogFile:
         self._held = b""
         self._lost = 0
         self._failing = False
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait to be written, or were dropped meanwhile."""
+        return len(self._held) + self._lost
 
     def reopen(self) -> None:
         self.close()
@@ -168,9 +197,13 @@ class Journal:
         *,
         clock: Callable[[], float] = time.time,
         echo: Callable[[str], None] | None = None,
+        held: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """`echo` is given every message of daemon.log as well; by default it goes to standard error."""
+        """`echo` is given every message of daemon.log as well; by default it goes to standard error. `held` is told
+        how many bytes of the files of decisions wait to be written, when that changes.
+        """
         self._clock = clock
+        self._tell_held, self._held = held, 0
         self._echo = echo or _to_stderr
         self._files = {name: _LogFile(directory / name, self._tell) for name in DECISION_LOGS}
         self._daemon = _LogFile(directory / DAEMON_LOG, lambda text, level: self._echo(text))
@@ -195,6 +228,10 @@ class Journal:
         """Add bytes that end a line to one file."""
         if data:
             self._files[name].append(data)
+        held = sum(file.held for file in self._files.values())
+        if held != self._held:
+            self._held = held
+            self._tell_held(held)
 
     def mark(self, name: str) -> Mark | None:
         """Where one file ends now; None while it cannot be written."""
@@ -242,9 +279,12 @@ class Journal:
             file.reopen()
 
     def close(self) -> None:
-        for file in (*self._files.values(), self._daemon):
+        for name, file in self._files.items():
             file.append(b"")
+            self.append_bytes(name, b"")
             file.close()
+        self._daemon.append(b"")
+        self._daemon.close()
 
     def _tell(self, text: str, level: str) -> None:
         self.say(text, level=level)

@@ -29,6 +29,7 @@ MAX_BYTES = 512 << 20
 """Of a file that is read: some million blocks in force."""
 
 _BLANK = b" " * 4096
+_SIGNATURE = 40
 
 _WITHOUT = {
     CURSOR: "reading begins where start_at says; 'ngfw replay' tells what lines written since the last run would do",
@@ -54,6 +55,9 @@ class State:
         self._report = report
         self.died = False
         """Whether the last run did not end in order."""
+        self.lost = 0
+        """How many bytes of journals the last run could not write before its end."""
+        self._held = 0
         self._lock = -1
         self._blank = -1
         self._pending, self._size = -1, 0
@@ -76,21 +80,32 @@ class State:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            words = _signature(descriptor) or ["unknown"]
             os.close(descriptor)
             raise StateError(
-                f"another watcher (process {holder}) already works on {self.directory}; "
+                f"another watcher (process {words[0]}) already works on {self.directory}; "
                 "stop it first (systemctl stop ngfw-watcher), or set another state_directory"
             ) from None
-        self.died = os.fstat(descriptor).st_size > 0
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        words = _signature(descriptor)
+        self.died = words[:1] not in ([], ["-"])
+        self.lost = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
         self._lock = descriptor
+        self._sign(str(os.getpid()))
+
+    def hold(self, count: int) -> None:
+        """So many bytes of journals wait in memory to be written: the next start tells if they did not get there."""
+        self._held = count
+        self._sign(f"{os.getpid()} {count}")
 
     def ended(self) -> None:
         """This run ends in order."""
+        self._sign(f"- {self._held}" if self._held else "")
+
+    def _sign(self, text: str) -> None:
+        """Say in the lock's file how this run is; written over what is there, it needs no room on the disk."""
         if self._lock >= 0:
-            os.ftruncate(self._lock, 0)
+            with suppress(OSError):
+                os.pwrite(self._lock, text.ljust(_SIGNATURE - 1).encode() + b"\n", 0)
 
     def unlock(self) -> None:
         for descriptor in (self._blank, self._pending, self._lock):
@@ -228,6 +243,11 @@ def _write(descriptor: int, data: bytes, offset: int) -> None:
         data, offset = data[written:], offset + written
 
 
+def _signature(descriptor: int) -> list[str]:
+    """What the lock's file says: the process, or - after an orderly end, and how many bytes it still held, if any."""
+    return os.pread(descriptor, _SIGNATURE, 0).decode("ascii", "replace").split()
+
+
 def refuse_as_root(directory: Path) -> None:
     """Raises StateError where root would work in a directory of the service's user, who could lead it astray."""
     try:
@@ -253,8 +273,8 @@ def holder(directory: Path) -> int | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        text = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
-        return int(text) if text.isdigit() else 0
+        words = _signature(descriptor)
+        return int(words[0]) if words and words[0].isdigit() else 0
     finally:
         os.close(descriptor)
     return None

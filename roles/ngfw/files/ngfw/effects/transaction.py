@@ -19,9 +19,12 @@ from ..firewall.entry import Block, Entry
 from ..firewall.errors import FirewallError, InvalidInput, LockTimeout
 from ..metrics import Metrics
 from .intent import Intent, Item, merged
-from .journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, DECISION_LOGS, Journal, encoded, found, missing
+from .journal import ALERT_LOG, ALERTS_JSON, BLOCKS_LOG, DECISION_LOGS, Growth, Journal, encoded, found, missing
 from .state import State
 from .wording import Told, alert_line, block_line, json_line, local_time, told_of
+
+_LINE_BYTES = 400
+"""What a line of alerts.json takes."""
 
 PATIENCE = 3
 """After this many failures of a whole pass its blocks are tried one by one, so that one bad block stops no other."""
@@ -123,6 +126,7 @@ class Transaction:
         self._open: tuple[Intent, Batch] | None = None
         self._done: list[Intent] = []  # in the kernel, but not in the journals yet
         self._failures = 0
+        self._growth = Growth()
         self._durable = True
         self._hanging = False
 
@@ -142,9 +146,15 @@ class Transaction:
             self.settle()  # nothing may have to be added to what could not be written
         now = self._clock()
         stamp = local_time(now)
+        alerts = "".join([alert_line(decision, stamp) for decision in batch.alerts])
+        if not self._growth.admits(len(alerts) + _LINE_BYTES * len(batch.decisions), now):
+            batch, alerts = self._without_told(batch), ""
+        elif self._growth.left_out:
+            self._journal.say(f"{self._growth.left_out} lines of alerts and refusals were left out of the journals")
+            self._growth.left_out = 0
         intent = Intent(
             positions=positions,
-            alerts="".join([alert_line(decision, stamp) for decision in batch.alerts]),
+            alerts=alerts,
             items=[
                 Item(decision.block, told_of(decision, now=now, dry_run=self._dry_run), decision.offence)
                 for decision in batch.decisions
@@ -156,6 +166,17 @@ class Transaction:
         self._announce(intent, anew=not self._done)
         self._open = (intent, batch)
         self._failures = 0
+
+    def _without_told(self, batch: Batch) -> Batch:
+        """The batch without the lines that tell of what blocks nobody."""
+        if not self._growth.left_out:
+            self._journal.say(
+                "the journals grow too fast: lines of alerts and refusals are left out for a while, none of blocks",
+                level="WARNING",
+            )
+        decisions = [decision for decision in batch.decisions if decision.block is not None]
+        self._growth.left_out += len(batch.alerts) + len(batch.decisions) - len(decisions)
+        return batch._replace(decisions=decisions)
 
     def note(self, ends: list[Told], positions: dict[str, Any]) -> None:
         """Journal what happened without a batch, such as the end of blocks: once, too."""
