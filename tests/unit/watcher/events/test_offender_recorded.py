@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ngfw.decisions.decision import Decision
 from ngfw.events.offender import Proof, proof, resolve
 from ngfw.firewall.address import NetworkSet, parse_network
+from ngfw.replay import replay
+from ngfw.rules.load import parse_rules
+from ngfw.settings.config import Config
 
 DATA = Path(__file__).resolve().parents[3] / "data"
 INSIDE = NetworkSet([parse_network("10.0.0.0/8")])
@@ -105,3 +109,39 @@ def test_the_server_of_a_connection_picked_up_midway_is_no_offender(release: str
         assert resolution.address is None or resolution.outbound
         if event["event_type"] == "alert":
             assert event["flow"]["src_ip"] == MAKER.SERVER, "Suricata takes the server for the one who began"
+
+
+RULES = b"""
+rules:
+  - name: Any alert
+    type: alert
+    expression: proto == "TCP"
+    severity: high
+    actions:
+      - {type: iptables_block, config: {duration: 30m}}
+  - name: Any flow
+    type: flow
+    expression: proto == "TCP"
+    severity: high
+    actions:
+      - {type: iptables_block, config: {duration: 30m}}
+  - name: Any page
+    type: http
+    expression: http.url != ""
+    severity: high
+    actions:
+      - {type: iptables_block, config: {duration: 30m}}
+"""
+
+
+@pytest.mark.feature("S2", "S8")
+@pytest.mark.parametrize("release", RELEASES)
+def test_whoever_held_a_conversation_is_blocked_and_nobody_whose_address_was_forged(release: str) -> None:
+    decisions: list[Decision] = []
+    path = DATA / "proof" / f"suricata{release}.json"
+    rules = parse_rules(RULES, "test.yml")
+    replay([path], Config.default(), rules, on_decision=decisions.append, report=lambda text: None)
+    blocked = {MAKER.ADDRESSES[decision.ip] for decision in decisions if decision.block is not None}
+    assert blocked == set(MAKER.REAL)
+    skipped = {MAKER.ADDRESSES[each.ip] for each in decisions if each.what.reason == "spoofable"}
+    assert skipped >= set(MAKER.FORGED), "and the skip is said"
