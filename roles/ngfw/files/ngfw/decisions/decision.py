@@ -138,7 +138,7 @@ def signature(record: dict[str, Any]) -> tuple[int | None, str | None]:
         return None, None
     sid, message = alert.get("signature_id"), alert.get("signature")
     return (
-        sid if isinstance(sid, int) and not isinstance(sid, bool) else None,
+        sid if isinstance(sid, int) and not isinstance(sid, bool) and sid.bit_length() <= 64 else None,
         message[:MAX_MESSAGE] if isinstance(message, str) else None,
     )
 

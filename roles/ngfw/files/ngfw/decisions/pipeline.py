@@ -39,7 +39,7 @@ _SET_BACK = 1.0
 _Key = tuple[int, Optional[Network]]
 """The id() of a rule's action, and an offender."""
 
-_MANY_TYPES = 64
+_MANY_TYPES = _LONGEST_TYPE = 64
 
 
 class Batch(NamedTuple):
@@ -369,7 +369,8 @@ class Pipeline:
     def _count(self, seen: dict[str, int]) -> None:
         events = self.metrics.events
         for name, count in seen.items():
-            events[name if name in events or len(events) < _MANY_TYPES else "other"] += count
+            known = name in events or (len(events) < _MANY_TYPES and len(name) <= _LONGEST_TYPE)
+            events[name if known else "other"] += count
 
     def _broken(self, error: Exception, path: str) -> None:
         """No single line may stop the watcher; a kernel that cannot be asked does."""

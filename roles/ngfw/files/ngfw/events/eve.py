@@ -18,7 +18,8 @@ from .event import Event, LineError, each
 _BARE_KEY, _TEXT = b'"event_type"', b':"'
 _KEY = _BARE_KEY + _TEXT
 _ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")
-_MANY_TYPES = 64
+_MANY_TYPES = _LONGEST_TYPE = 64
+_LONGEST_TIME = 64
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _SECOND = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)", re.ASCII)
 _TIME = re.compile(r"(.{19})(\.\d{1,9}|)(.*)", re.ASCII)
@@ -160,7 +161,7 @@ class Sieve:
     def _unknown(self, line: bytes) -> Callable[[bytes], bool]:
         """What to do with a line of a type not seen before, which is known from then on."""
         kind = event_type_of(line)
-        if kind is None or len(self._glances) >= _MANY_TYPES:
+        if kind is None or len(kind) > _LONGEST_TYPE or len(self._glances) >= _MANY_TYPES:
             return _always
         return self._glances.setdefault(_TEXT + kind, _never)
 
@@ -187,6 +188,8 @@ def parse_time(text: str) -> float | None:
 
     The zone may be missing (UTC, as old exports have it), `Z`, or written with a colon. Never raises.
     """
+    if len(text) > _LONGEST_TIME:
+        return None
     fraction = text[19:26]
     if fraction[:1] == "." and fraction[1:].isdigit() and fraction.isascii():  # as Suricata writes it
         second = _second(text[:19], text[26:])

@@ -17,6 +17,7 @@ from ..firewall.errors import AddressError
 
 _ESTABLISHED = "ngfw.established"  # set by the role's signatures, see files/suricata/ngfw.rules
 _SYN = "ngfw.syn"
+_LONGEST_ADDRESS = 64
 _ENGINE_SIDS = range(2200000, 2300000)
 _FIRST_UNPRIVILEGED_PORT = 1024
 # Suricata writes records of these protocols with the addresses of the packet that completed the message, often the
@@ -228,7 +229,7 @@ def _without_port(text: str) -> str:
 
 
 def _host(value: object) -> Network | None:
-    return _parsed(value) if isinstance(value, str) else None
+    return _parsed(value) if isinstance(value, str) and len(value) <= _LONGEST_ADDRESS else None
 
 
 @lru_cache(maxsize=4096)

@@ -30,8 +30,6 @@ would not stay in the processor's cache: this is asked for each event that count
 # A record of a whole flow has times of its own in its object; in others it tells records of one packet apart.
 _OF_FLOWS = frozenset(("flow", "netflow"))
 
-_Key = tuple[Any, ...]
-
 
 class _Seen(NamedTuple):
     """What one interface saw: how many packets, and when the last (epoch seconds)."""
@@ -45,15 +43,15 @@ class Doubles:
 
     def __init__(self) -> None:
         # When a packet was first seen, at which interface, and the same of those that followed within a second.
-        self._young: dict[_Key, tuple[float, Any, dict[Any, _Seen] | None]] = {}
+        self._young: dict[int, tuple[float, int, dict[int, _Seen] | None]] = {}
         self._old = self._young
 
     def is_double(self, event_type: str, record: dict[str, Any], time: float) -> bool:
         """Whether the packet of this record was seen before; ask once for each record. Never raises."""
         if "flow_id" not in record:
             return False
-        key, interface = _key(event_type, record), record.get("in_iface")
         try:
+            key, interface = hash(_key(event_type, record)), hash(record.get("in_iface"))  # they can be of any length
             known = self._young.get(key) or self._old.get(key)
             if known is not None and abs(time - known[0]) <= _APART:
                 first, origin, others = known
@@ -69,7 +67,7 @@ class Doubles:
         return False
 
 
-def _is_double(seen: dict[Any, _Seen], interface: Any, time: float) -> bool:
+def _is_double(seen: dict[int, _Seen], interface: int, time: float) -> bool:
     here = seen.get(interface)
     if here is not None and abs(time - here.last) <= _AT_ONCE:
         return True
@@ -79,7 +77,7 @@ def _is_double(seen: dict[Any, _Seen], interface: Any, time: float) -> bool:
     return packets <= elsewhere
 
 
-def _key(event_type: str, record: dict[str, Any]) -> _Key:
+def _key(event_type: str, record: dict[str, Any]) -> tuple[Any, ...]:
     get = record.get
     if event_type == "alert":
         alert = get("alert")

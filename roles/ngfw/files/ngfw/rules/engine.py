@@ -324,7 +324,7 @@ def _part_getter(text: str, network_of: NetworkOf) -> Getter:
 
     def get_network(record: Record) -> Any:
         address = raw(record)
-        found = network(address) if address.__class__ is str else None
+        found = network(address) if address.__class__ is str and len(address) <= _LONGEST_KEY else None
         return get(record) if found is None else found
 
     return get_network

@@ -139,7 +139,7 @@ def matches(value: Any, pattern: Searcher) -> bool:
 
 def in_subnet(value: Any, networks: NetworkSet) -> bool:
     """Whether the text is an address in one of the networks."""
-    host = _host(value) if value.__class__ is str else None
+    host = _host(value[:64]) if value.__class__ is str else None
     return host is not None and networks.covering(host) is not None
 
 
@@ -150,7 +150,7 @@ def is_private(value: Any) -> bool:
 
 def is_public(value: Any) -> bool:
     """Whether the text is a public address."""
-    host = _host(value) if value.__class__ is str else None
+    host = _host(value[:64]) if value.__class__ is str else None
     return host is not None and PRIVATE.covering(host) is None
 
 
@@ -174,7 +174,7 @@ def weekday(timestamp: Any) -> int | None:
 @lru_cache(maxsize=8192)
 def _host(text: str) -> Network | None:
     try:
-        return parse_host(text[:64])
+        return parse_host(text)
     except AddressError:
         return None
 
