@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from ngfw.events import late as late_files
 from ngfw.events.logfile import Mark
 
-from .conftest import Opener, append, chunks, lines, look_around, readable, rest, write
+from .conftest import Opener, append, chunks, lines, look_around, readable, rest, shift, write
 
 pytestmark = pytest.mark.feature("S9", "A3")
 
@@ -151,3 +152,50 @@ def test_positions_hold_both_places(opened: Opener, log: Path) -> None:
     (late,) = [Mark.from_json(each) for each in positions["late"][str(log)]]
     assert late is not None
     assert (late.offset, positions["files"][str(log)]["offset"]) == (len(first), len(second))
+
+
+def test_any_number_of_unread_copies_is_read_at_once(opened: Opener, log: Path) -> None:
+    log.touch()
+    tail = opened()
+    written = b""
+    for _ in range(late_files.LATE_FILES + 3):
+        written += write(log, 2)
+        shift(log)
+        shutil.copy(log, log.with_name("eve.json.1"))
+        os.truncate(log, 0)
+    assert rest(tail) == written
+    written = write(log)
+    assert rest(tail) == written
+
+
+def test_a_late_line_hides_no_file_that_came_before_it(opened: Opener, log: Path) -> None:
+    """A file's time is that of its last line, and a late one makes it newer than its successors."""
+    tail = opened()
+    first = write(log)
+    assert rest(tail) == first
+    positions, missed = tail.positions(), b""
+    for _ in range(3):
+        missed += write(log, 3)
+        shift(log)
+        log.rename(log.with_name("eve.json.1"))
+    missed += write(log)
+    again = opened(positions=positions)
+    found = again.read(150)[0].data
+    missed += (late := write(log.with_name("eve.json.2")))
+    while late not in found:
+        found += b"".join(chunk.data for chunk in again.read(150))
+    found += rest(opened(positions=again.positions()))
+    assert sorted(found.splitlines()) == sorted(missed.splitlines())
+
+
+def test_a_file_that_came_at_the_moment_of_a_look_is_found(opened: Opener, log: Path) -> None:
+    write(log)
+    tail = opened()
+    log.with_name("other").touch()
+    look_around(tail)
+    rest(tail)
+    before = log.parent.stat()
+    written = write(log.with_name("eve.json.1"))
+    os.utime(log.parent, ns=(before.st_atime_ns, before.st_mtime_ns))
+    look_around(tail)
+    assert rest(tail) == written

@@ -111,6 +111,18 @@ def test_a_packed_file_that_is_packed_in_another_place_is_not_read_twice(opened:
     assert rest(opened(positions=tail.positions())) == b""
 
 
+def test_an_old_packed_file_that_is_brought_back_is_of_no_interest(opened: Opener, log: Path) -> None:
+    write(log, 5)
+    old = pack(rotate(log))
+    os.utime(old, (0, 0))
+    tail = opened(start_at="beginning")
+    written = write(log)
+    assert rest(tail) == written
+    shutil.copy(old, log.with_name("eve.json.7.gz"))
+    look_around(tail)
+    assert rest(tail) == b""
+
+
 def test_what_was_there_before_the_first_start_is_of_no_interest(opened: Opener, log: Path) -> None:
     write(log, 5)
     pack(rotate(log))

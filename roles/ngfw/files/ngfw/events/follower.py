@@ -52,6 +52,7 @@ class Follower:
         self._late = LateFiles(self._finish, report)
         self._mark: Mark | None = None
         self._since: int | None = None  # what was last written to before this (mtime, ns) is of no interest
+        self._catching_up = False  # whether files can have been packed before they were read
         self._behind = False  # whether there may be more files that come before the current one
         self._searched = 0  # when the directory had last changed as all in it was read
         self._asleep = False
@@ -61,9 +62,7 @@ class Follower:
         """Begin for the first time; what was rotated away before is of no interest."""
         self._since = time.time_ns() - _CLOCK_SLACK
         for file in rotation.rotated(self.path):
-            if file.packed and file.changed < self._since:
-                continue  # its time is enough, and to look into all of them would take long
-            if file.key not in self._ledger.open and file.path not in self._ledger.followed:
+            if not file.packed and file.key not in self._ledger.open and file.path not in self._ledger.followed:
                 self._remember_whole(file)
         self._mark = Mark(0, 0, 0, self._since, 0, "")
         place = self._place()
@@ -74,7 +73,7 @@ class Follower:
 
     def expect(self, since: int) -> None:
         """Begin with what was written since then (nanoseconds): the path came and went while nobody looked."""
-        self._since = since
+        self._since, self._catching_up = since, True
 
     def resume_late(self, marks: Iterable[Mark]) -> None:
         """Go on following what an earlier run followed beside the marked file."""
@@ -85,7 +84,7 @@ class Follower:
 
     def resume(self, mark: Mark) -> None:
         """Go on where an earlier run stopped, in the marked file whatever its name is now."""
-        self._mark, self._since = mark, mark.changed
+        self._mark, self._since, self._catching_up = mark, mark.changed, True
         if not mark.offset and not mark.distinctive:
             return  # nothing of it was delivered: whatever is there and newer is read by look()
         if not self._readable(mark):
@@ -242,7 +241,7 @@ class Follower:
             self._late.add(opened)
             self._behind = True
         if not unread:
-            self._since, self._searched = current.changed, changed
+            self._since, self._searched, self._catching_up = current.changed, changed, False
 
     def _unread_beside(self, place: Candidate | None) -> list[Candidate]:
         """The rotated files that are worth reading, the one written to longest ago first."""
@@ -250,7 +249,9 @@ class Follower:
         if since is None:
             return []
         return [
-            file for file in rotation.rotated(self.path) if file.changed >= since and self._worth_reading(file, place)
+            file
+            for file in rotation.rotated(self.path)
+            if file.changed >= since and (self._catching_up or not file.packed) and self._worth_reading(file, place)
         ]
 
     def _worth_reading(self, file: Candidate, place: Candidate | None) -> bool:
