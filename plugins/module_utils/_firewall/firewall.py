@@ -177,6 +177,15 @@ class Firewall:
             state.entries.pop(name, None)
         return found
 
+    def follow_lock(self) -> bool:
+        """Use the lock's file that others find, if somebody removed the one that is open here; whether that was so."""
+        if not self._lock.was_removed():
+            return False
+        self._lock.close()
+        self.forget()
+        with self._lock:
+            return True
+
     @property
     def lock_path(self) -> Path:
         """The file that everybody who changed something has had open for writing."""

@@ -87,6 +87,14 @@ class Lock:
         generation = self.generation()
         return None if generation is None else generation - self._advanced
 
+    def was_removed(self) -> bool:
+        """Whether others find another file at the path, or none, instead of the one that is open here."""
+        try:
+            found = os.stat(self.path, follow_symlinks=False)
+        except OSError:
+            return self._descriptor >= 0
+        return self._descriptor >= 0 and not os.path.samestat(found, os.fstat(self._descriptor))
+
     def close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -120,12 +128,8 @@ class Lock:
         os.fchmod(self._descriptor, 0o660)
 
     def _replaced(self) -> bool:
-        """Whether others find another file at the path than the one that is open here."""
-        try:
-            found = os.stat(self.path, follow_symlinks=False)
-        except OSError:
-            return False  # the directory was removed: this one is as good as none
-        return not os.path.samestat(found, os.fstat(self._descriptor))
+        """Whether others find another file at the path; where there is none, this one is as good."""
+        return os.path.lexists(self.path) and self.was_removed()
 
     @staticmethod
     def _read(descriptor: int) -> tuple[int, int]:

@@ -58,6 +58,7 @@ class Database:
     def write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Carry out a statement for each row; it takes effect for others with commit()."""
         if self.connection is not None and not self.connection.in_transaction:
+            self._follow_path(self.connection)
             self._execute("BEGIN IMMEDIATE")
         self._execute(statement, rows)
 
@@ -95,6 +96,21 @@ class Database:
         if statement == "COMMIT" and self._failing:
             self._failing = False
             self._report(f"{self.path} can be written again", False)
+
+    def _follow_path(self, connection: sqlite3.Connection) -> None:
+        """Go on in a new file with all that is in the old one, if somebody removed that."""
+        if self.path is None or os.path.lexists(self.path):
+            return
+        try:
+            fresh = self._opened()
+        except sqlite3.Error as error:
+            self._failed(error)
+            return
+        with suppress(sqlite3.Error):
+            connection.backup(fresh)
+        self._close_quietly()
+        self.connection = fresh
+        self._report(f"{self.path} was removed by somebody, and made again", True)
 
     def _opened(self) -> sqlite3.Connection:
         path = ":memory:" if self.path is None else str(self.path)

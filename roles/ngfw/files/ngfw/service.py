@@ -29,6 +29,7 @@ from .events.tail import Chunk
 from .firewall import saved
 from .firewall.entry import Block
 from .firewall.errors import FirewallError
+from .firewall.firewall import RUN_DIRECTORY
 from .intel.mailbox import Answer
 from .metrics import Metrics
 from .rules.load import RuleSet
@@ -36,6 +37,7 @@ from .rules.regex import Patience
 from .running.blocks import Blocks
 from .running.caution import Caution
 from .running.clock import ClockWatch
+from .running.directories import Directories
 from .running.exporter import Exporter
 from .running.healing import Healing
 from .running.loop import Loop
@@ -60,6 +62,11 @@ _MOMENT_LINES = 25_000
 """So many lines of journals may wait meanwhile, in some 15 MB."""
 
 _CLOCK_SAID_SECONDS = 2.0
+
+_YOUNG_SECONDS = 60.0
+"""A watcher that cannot get back a directory starts again, but not more often than this."""
+
+UNIT = "ngfw-watcher"
 
 _RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 _FIXED = ("chain", "families", "hooks", "state_directory", "log_directory", "dry_run", "metrics")
@@ -127,6 +134,16 @@ class Service:
         )
         self._sensor = SensorMonitor(self._loop, self._metrics.events_seen, changed=self._sensor_changed)
         self._clock_watch = ClockWatch(self._loop, self._clock_was_set, clock=clock)
+        self._directories = Directories(
+            self._loop,
+            {directory: 0o750, Path(self._config.log_directory): 0o750, RUN_DIRECTORY: 0o770},
+            self._state,
+            self._journal,
+            self._reader,
+            self._blocks,
+            lost=self._directory_lost,
+            failed=self._error,
+        )
         self._exporter = Exporter(self._loop, self._metrics, failed=self._warn)
         self._transaction = Transaction(
             self._state,
@@ -367,6 +384,8 @@ class Service:
             self._warn(f"changes of the rules by others cannot be noticed ({error.strerror}); run as root")
         self._healing.watch_sets()
         self._clock_watch.start()
+        if not self._printing:
+            self._directories.start()
         try:
             self._surroundings.watch()
         except OSError as error:
@@ -396,6 +415,21 @@ class Service:
         for text in missing:
             self._warn(text)
         self._blocks.touch()
+
+    def _directory_lost(self, path: Path) -> None:
+        self._error(
+            f"{path} was removed or replaced, and this user may not make it again; blocking goes on without it. "
+            f"'systemctl restart {UNIT}' makes it"
+        )
+        young = self._clock() - self._started_at < _YOUNG_SECONDS
+        if "INVOCATION_ID" not in os.environ or young or self._transaction.unfinished:
+            return
+        self._transaction.settle()
+        with suppress(FirewallError):
+            self._enforcement.repair()  # the next run does not know what the sets held
+        with suppress(OSError):
+            self._state.leave(self._reader.positions())
+        raise StateError(f"{path} is made again where the service starts, which it does now")
 
     def _clock_was_set(self, seconds: float) -> None:
         if abs(seconds) >= _CLOCK_SAID_SECONDS:

@@ -132,6 +132,15 @@ class Enforcement:
         self._seen = self._firewall.changes_by_others()
         return self._others.fileno()
 
+    def lock_was_removed(self) -> bool:
+        """Whether somebody removed the lock's file: then watch_others() has to be called again."""
+        if not self._firewall.follow_lock():
+            return False
+        if self._others is not None:
+            self._others.close()
+            self._others = None
+        return True
+
     def others_wrote(self) -> bool:
         """Whether others changed something under the lock since the last call."""
         if self._others is not None:

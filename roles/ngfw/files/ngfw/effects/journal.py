@@ -120,6 +120,17 @@ class _LogFile:
         self.close()
         self.append(b"")
 
+    def look(self) -> None:
+        """Open the file anew if there is another of its name, or none."""
+        if self._descriptor < 0:
+            return
+        try:
+            same = os.path.samestat(os.stat(self.path, follow_symlinks=False), os.fstat(self._descriptor))
+        except OSError:
+            same = False
+        if not same:
+            self.reopen()
+
     def close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -272,6 +283,11 @@ class Journal:
         """End lines that a kill on a full disk has cut off, once nothing more can be added to them."""
         for file in (*self._files.values(), self._daemon):
             file.mend()
+
+    def look(self) -> None:
+        """Make again what somebody removed: what is written to a removed file is lost."""
+        for file in (*self._files.values(), self._daemon):
+            file.look()
 
     def reopen(self) -> None:
         """Open all files anew, as after a rotation."""

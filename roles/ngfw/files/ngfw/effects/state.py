@@ -10,6 +10,7 @@ never a part. Their format is intent.py's; of a cursor only `positions` and `loo
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 
 from ..firewall.errors import UnsafeFile
 from ..firewall.files import open_descriptor, put_aside, read_bytes
+from ..firewall.firewall import RUN_DIRECTORY
 from . import intent
 from .intent import Intent, Lookup
 
@@ -30,6 +32,7 @@ MAX_BYTES = 512 << 20
 
 _BLANK = b" " * 4096
 _SIGNATURE = 40
+_MAX_CURSOR_BYTES = 1 << 20
 
 _WITHOUT = {
     CURSOR: "reading begins where start_at says; 'ngfw replay' tells what lines written since the last run would do",
@@ -48,8 +51,10 @@ class StateForbidden(StateError):
 class State:
     """The state directory of one watcher."""
 
-    def __init__(self, directory: Path, *, report: Callable[[str], None]) -> None:
-        """`report` is told about files that were put aside."""
+    def __init__(self, directory: Path, *, report: Callable[[str], None], run_directory: Path = RUN_DIRECTORY) -> None:
+        """`report` is told about files that were put aside. The lock has a second file in `run_directory`, where this
+        user may write there: nobody works beside a watcher whose directory was removed.
+        """
         self.directory = directory
         self._announced, self._cursor = directory / PENDING, directory / CURSOR
         self._report = report
@@ -58,12 +63,47 @@ class State:
         self.lost = 0
         """How many bytes of journals the last run could not write before its end."""
         self._held = 0
-        self._lock = -1
+        self._lock = self._guard = -1
         self._blank = -1
         self._pending, self._size = -1, 0
+        self._written: Sequence[Intent] = ()
+        self._had: set[str] = set()
+        name = hashlib.sha256(os.fsencode(os.path.realpath(directory))).hexdigest()[:16]
+        self._beside = run_directory / f"watcher-{name}"
 
     def lock(self) -> None:
         """Make this the only watcher on the directory until the process ends. Raises StateError."""
+        self._lock_beside()
+        words = self._lock_directory()
+        self.died = words[:1] not in ([], ["-"])
+        self.lost = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+
+    def look(self) -> bool:
+        """Lock again what somebody removed; whether a file is missing that was there before. Raises StateError."""
+        if self._guard >= 0 and not _is_at(self._guard, self._beside.with_suffix(".lock")):
+            os.close(self._guard)
+            self._guard = -1
+            self._lock_beside()
+        if not _is_at(self._lock, self.directory / LOCK):
+            for descriptor in (self._blank, self._pending, self._lock):
+                if descriptor >= 0:
+                    os.close(descriptor)
+            self._blank = self._pending = self._lock = -1
+            self._lock_directory()
+        there = {name for name in (CURSOR, IN_FORCE, SETS) if os.path.lexists(self.directory / name)}
+        missing = bool(self._had - there)
+        self._had |= there
+        return missing
+
+    def _lock_beside(self) -> None:
+        with suppress(OSError):
+            descriptor = _open_shared(self._beside.with_suffix(".lock"))
+            self._take(descriptor)
+            self._guard = descriptor
+            os.pwrite(descriptor, _signed(str(os.getpid())), 0)
+
+    def _lock_directory(self) -> list[str]:
+        """What the last holder has written into the lock's file. Raises StateError."""
         path = self.directory / LOCK
         try:
             self.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -77,6 +117,13 @@ class State:
                 f"cannot use the state directory {self.directory} ({error.strerror}); "
                 "run as root, or set state_directory in ngfw.yml to a directory that can be written"
             ) from None
+        words = self._take(descriptor)
+        self._lock = descriptor
+        self._sign(f"{os.getpid()} {self._held}" if self._held else str(os.getpid()))
+        return words
+
+    def _take(self, descriptor: int) -> list[str]:
+        """Lock a file; what its last holder has written into it. Raises StateError if somebody else has locked it."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -86,11 +133,7 @@ class State:
                 f"another watcher (process {words[0]}) already works on {self.directory}; "
                 "stop it first (systemctl stop ngfw-watcher), or set another state_directory"
             ) from None
-        words = _signature(descriptor)
-        self.died = words[:1] not in ([], ["-"])
-        self.lost = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
-        self._lock = descriptor
-        self._sign(str(os.getpid()))
+        return _signature(descriptor)
 
     def hold(self, count: int) -> None:
         """So many bytes of journals wait in memory to be written: the next start tells if they did not get there."""
@@ -100,22 +143,34 @@ class State:
     def ended(self) -> None:
         """This run ends in order."""
         self._sign(f"- {self._held}" if self._held else "")
+        if self._guard >= 0:
+            with suppress(OSError):
+                os.unlink(self._beside.with_suffix(".lock"))
 
     def _sign(self, text: str) -> None:
         """Say in the lock's file how this run is; written over what is there, it needs no room on the disk."""
         if self._lock >= 0:
             with suppress(OSError):
-                os.pwrite(self._lock, text.ljust(_SIGNATURE - 1).encode() + b"\n", 0)
+                os.pwrite(self._lock, _signed(text), 0)
 
     def unlock(self) -> None:
-        for descriptor in (self._blank, self._pending, self._lock):
+        for descriptor in (self._blank, self._pending, self._lock, self._guard):
             if descriptor >= 0:
                 os.close(descriptor)
-        self._blank = self._pending = self._lock = -1
+        self._blank = self._pending = self._lock = self._guard = -1
 
     def positions(self) -> dict[str, Any] | None:
         """Where reading goes on, None at the first start. A file that is not readable as such is put aside."""
+        left = self._beside.with_suffix(".cursor")
+        with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+            positions = intent.decode_positions(read_bytes(left, _MAX_CURSOR_BYTES))
+            self.move(positions)
+            os.unlink(left)
         return self.load(CURSOR, intent.decode_positions)
+
+    def leave(self, positions: dict[str, Any]) -> None:
+        """Keep for the next run how far was read, outside the directory, which is lost. Raises OSError."""
+        os.close(_replaced(self._beside.with_suffix(".cursor"), intent.encode_positions(positions)))
 
     def lookups(self) -> tuple[Lookup, ...]:
         """What the last batches left to answers: the only place where a kill may leave them."""
@@ -128,6 +183,7 @@ class State:
     def announce(self, intents: Sequence[Intent], *, anew: bool = True) -> None:
         """Write `pending`, `anew` or adding to what was announced since the last commit. Raises OSError."""
         data = b"".join([each.encode() for each in intents])
+        self._written = intents if anew else [*self._written, *intents]
         if anew:
             self._close_pending()
             self._pending, self._blank, self._size = self._blank, -1, 0
@@ -139,7 +195,10 @@ class State:
     def commit(self) -> None:
         """All effects of the announced batches are there: reading goes on after them. Raises OSError."""
         self._close_pending()
-        os.replace(self._announced, self._cursor)
+        try:
+            os.replace(self._announced, self._cursor)
+        except FileNotFoundError:  # somebody removed it
+            self.keep(CURSOR, b"".join([each.encode() for each in self._written]))
         self._prepare()
 
     def move(self, positions: dict[str, Any]) -> None:
@@ -214,6 +273,25 @@ class State:
             self._pending = -1
 
 
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file still has that path."""
+    try:
+        return descriptor >= 0 and os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def _open_shared(path: Path) -> int:
+    """A file that both root and the directory's group may lock. Raises OSError."""
+    path.parent.mkdir(mode=0o770, parents=True, exist_ok=True)
+    descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT, 0o660)
+    if os.geteuid() == os.fstat(descriptor).st_uid:
+        if os.geteuid() == 0:
+            os.fchown(descriptor, -1, path.parent.stat().st_gid)
+        os.fchmod(descriptor, 0o660)
+    return descriptor
+
+
 def _replaced(path: Path, data: bytes) -> int:
     """Replace a file as a whole; its descriptor. Raises OSError."""
     fresh = path.with_name(f"{path.name}.new")
@@ -241,6 +319,10 @@ def _write(descriptor: int, data: bytes, offset: int) -> None:
     while data:
         written = os.pwrite(descriptor, data, offset)
         data, offset = data[written:], offset + written
+
+
+def _signed(text: str) -> bytes:
+    return text.ljust(_SIGNATURE - 1).encode() + b"\n"
 
 
 def _signature(descriptor: int) -> list[str]:

@@ -278,23 +278,30 @@ class Transaction:
         try:
             self._state.announce(intents, anew=anew)
         except OSError as error:
-            if self._durable:
-                self._durable = False
-                self._metrics.errors += 1
-                self._journal.say(
-                    f"cannot write to {self._state.directory} ({error.strerror}); blocking goes on, but after a "
-                    "crash lines may be read twice: make room there, and let the watcher's user write",
-                    level="ERROR",
-                )
+            self._not_durable(error)
             return
         if not self._durable:
             self._durable = True
             self._journal.say(f"{self._state.directory} can be written again")
         self._after("announced")
 
-    def _commit(self) -> None:
+    def _not_durable(self, error: OSError) -> None:
         if self._durable:
+            self._durable = False
+            self._metrics.errors += 1
+            self._journal.say(
+                f"cannot write to {self._state.directory} ({error.strerror}); blocking goes on, but after a "
+                "crash lines may be read twice: make room there, and let the watcher's user write",
+                level="ERROR",
+            )
+
+    def _commit(self) -> None:
+        if not self._durable:
+            return
+        try:
             self._state.commit()
+        except OSError as error:
+            self._not_durable(error)
 
     def _enforce(self, blocks: list[Block]) -> Accepted:
         accepted = Accepted()

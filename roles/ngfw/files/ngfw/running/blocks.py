@@ -60,6 +60,7 @@ class Blocks:
         )
         self._saver = Saver(loop, self._prepare_save, in_child=state.unlock, failed=failed)
         self._others_wrote = False
+        self._watched = -1
         self._catching: CatchUp | None = None
 
     def start(self) -> None:
@@ -73,7 +74,7 @@ class Blocks:
         self._loop.after(_CATCH_UP, _CATCH_UP_SECONDS, self._catch_up)
         self._saver.changed()
         if isinstance(self._enforcement, Enforcement):
-            self._loop.watch(self._enforcement.watch_others(), self._follow_others)
+            self._watch_others(self._enforcement)
 
     def entered(self, entries: Iterable[Entry]) -> None:
         """Blocks that came, or whose end moved."""
@@ -106,6 +107,20 @@ class Blocks:
         """Something else changed what is in force."""
         self._saver.changed()
         self._changed()
+
+    def look_after_lock(self) -> None:
+        """Go on with another lock if somebody removed that of all writers: else what these do is not seen any more.
+
+        Raises FirewallError, and OSError as start() does.
+        """
+        if isinstance(self._enforcement, Enforcement) and self._enforcement.lock_was_removed():
+            self._loop.unwatch(self._watched)
+            self._watch_others(self._enforcement)
+            self.others_lifted()
+
+    def _watch_others(self, enforcement: Enforcement) -> None:
+        self._watched = enforcement.watch_others()
+        self._loop.watch(self._watched, self._follow_others)
 
     def clock_was_set(self, seconds: float) -> None:
         """The clock was moved by so many seconds."""
