@@ -125,6 +125,29 @@ def test_the_whitelist_of_the_configuration_is_never_blocked(watcher: Watcher) -
     }
 
 
+@pytest.mark.feature("S5", "C4")
+def test_a_trusted_proxy_is_whitelisted_in_the_kernel_from_then_on(watcher: Watcher) -> None:
+    watcher.start()
+    passes = watcher.network.passes
+    watcher.write(alert("198.51.100.7"))
+    wait_until(lambda: not passes("198.51.100.7"))
+    watcher.configure(trusted_proxies=["198.51.100.0/28"])
+    watcher.reload()
+    assert passes("198.51.100.7")
+    assert watcher.blocked() == set()
+    client = {"gid": 1, "signature_id": 5, "signature": "x", "severity": 1, "xff": "203.0.113.9"}
+    watcher.write(alert("198.51.100.7"), alert("198.51.100.7", alert=client))
+    wait_until(lambda: not passes("203.0.113.9"))
+    assert passes("198.51.100.7")
+    done = watcher.command("block", "198.51.100.7")
+    assert "trusted proxy" in done.stdout + done.stderr
+    assert watcher.blocked() == {"203.0.113.9"}
+    watcher.configure(trusted_proxies=[])
+    watcher.reload()
+    watcher.write(alert("198.51.100.7"))
+    wait_until(lambda: not passes("198.51.100.7"))
+
+
 @pytest.mark.feature("C4")
 def test_a_whitelist_entry_added_by_hand_counts_at_once(watcher: Watcher) -> None:
     watcher.start()

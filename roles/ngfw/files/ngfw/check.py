@@ -104,6 +104,7 @@ def halves(config: Config) -> Iterator[str]:
     """A whitelist or inside networks that are so much of the address space that hardly anybody is left to block."""
     for key, networks, effect in (
         ("whitelist", config.whitelist, "no block of these has an effect"),
+        ("trusted_proxies", config.trusted_proxies, "no block of these has an effect"),
         ("home_net", config.home_net, "nobody in these is ever blocked as an offender"),
     ):
         excess = shares(networks).excess()

@@ -79,7 +79,7 @@ def replay(
     """Feed the files, one after the other, and call `on_decision` for each decision. Raises OSError."""
     summary = Summary()
     recorder = Recorder()
-    recorder.guard_by(whitelist=config.whitelist, protected=SPECIAL)
+    recorder.guard_by(whitelist=config.guarded, protected=SPECIAL)
     history = History(None, report=lambda text, problem: report(text))
     history.open()
     pipeline = Pipeline(

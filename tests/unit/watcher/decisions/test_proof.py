@@ -245,8 +245,9 @@ rules:
 """.encode(),
         "test.yml",
     )
-    recorder = Recorder()
     config = replace(Config.default(), trusted_proxies=(parse_network("198.51.100.0/24"),))
+    recorder = Recorder()
+    recorder.guard_by(whitelist=config.guarded, protected={})
     pipeline = Pipeline(config, rules, recorder.look)
     at_proxy = {"src_ip": "198.51.100.40", "dest_ip": "198.51.100.41", "event_type": kind, "flow": {"pkts_toserver": 5}}
     batch = pipeline.process([chunk(line(1, NOW, {**PROVEN, **at_proxy}))], now=NOW)
@@ -257,7 +258,9 @@ rules:
 @pytest.mark.feature("S5", "C9")
 def test_an_offender_is_not_blocked_with_the_network_of_a_trusted_proxy() -> None:
     config = replace(Config.default(), trusted_proxies=(parse_network("2001:db8:1:2::80"),))
-    pipeline = Pipeline(config, RULES, Recorder().look)
+    recorder = Recorder()
+    recorder.guard_by(whitelist=config.guarded, protected={})
+    pipeline = Pipeline(config, RULES, recorder.look)
     text = line(5, NOW, {**PROVEN, "src_ip": "2001:db8:1:2::9", "flow": {**FLOW, "src_ip": "2001:db8:1:2::9"}})
     batch = pipeline.process([chunk(text)], now=NOW)
     assert [each.ip for each in batch.decisions] == ["2001:db8:1:2::9"]

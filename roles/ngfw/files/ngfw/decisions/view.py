@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
-from ..firewall.address import Network, NetworkSet
+from ..firewall.address import Network
 from ..firewall.entry import Action, Block, Direction, Entry, Origin
 from ..intel.mailbox import Case
 from ..intel.verdict import OPEN_STATES, Verdict
@@ -20,14 +19,6 @@ Ask = Callable[[Network, Case], Iterable[Verdict]]
 _Key = tuple[Network, Action, Direction]
 
 
-class _Proxy(NamedTuple):
-    """A trusted proxy: whoever blocks it cuts off all its clients."""
-
-    network: Network
-    kind: str = "whitelisted"
-    comment: str = "trusted proxy"
-
-
 class View:
     """policy.Knowledge for one batch after the other."""
 
@@ -38,10 +29,8 @@ class View:
         history: History | None,
         memory: float,
         high_alert: Callable[[float], bool],
-        trusted_proxies: NetworkSet,
     ) -> None:
         """`look` says what is in force; it is asked at a batch's first question about that."""
-        self._proxies = trusted_proxies
         self._look = look
         self._sight: Sight | None = None
         self._ask, self._history, self._memory = ask, history, memory
@@ -65,14 +54,10 @@ class View:
         return (self._sight or self._seen()).standing(block) if fresh is None else Entry(*fresh)
 
     def guard(self, network: Network) -> Guard | None:
-        found = (self._sight or self._seen()).guard(network)
-        if found is None:
-            proxy = self._proxies.covering(network)
-            return None if proxy is None else _Proxy(proxy)
-        return found
+        return (self._sight or self._seen()).guard(network)
 
     def guards_near(self, network: Network) -> bool:
-        return (self._sight or self._seen()).guards_near(network) or self._proxies.overlaps(network)
+        return (self._sight or self._seen()).guards_near(network)
 
     def earlier(self, block: Block, now: float) -> int:
         if self._history is None:

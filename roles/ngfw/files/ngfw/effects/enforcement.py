@@ -203,7 +203,7 @@ class Enforcement:
 
     def _items(self) -> list[WhitelistItem]:
         families = self.families()
-        return [WhitelistItem(*each) for each in self._config.whitelist.items() if each[0].family in families]
+        return [WhitelistItem(*each) for each in self._config.guarded.items() if each[0].family in families]
 
     def _keep_whitelisted(self) -> None:
         self._firewall.keep_whitelisted(self._items())
@@ -354,7 +354,7 @@ class Rehearsal(Recorder):
 
     def _guard_by_host(self) -> None:
         config = self._config
-        self.guard_by(whitelist={**config.whitelist, **_kernel_whitelist(config)}, protected=host.protected())
+        self.guard_by(whitelist={**config.guarded, **_kernel_whitelist(config)}, protected=host.protected())
 
 
 def _kernel_whitelist(config: Config) -> dict[Network, str]:

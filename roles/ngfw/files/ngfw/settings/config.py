@@ -166,6 +166,11 @@ class Config:
     on_stop: str = "keep"
     dry_run: bool = False
 
+    @property
+    def guarded(self) -> Mapping[Network, str]:
+        """What is whitelisted by this file, each with a comment: whoever blocks a proxy cuts off all its clients."""
+        return {**dict.fromkeys(self.trusted_proxies, "trusted proxy"), **self.whitelist}
+
     @classmethod
     def default(cls) -> Config:
         """What an empty file means."""
