@@ -8,6 +8,7 @@ import gzip
 import lzma
 import os
 import shutil
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -272,3 +273,14 @@ def test_days_of_a_glob_that_came_and_were_packed_meanwhile(opened: Opener, tmp_
     assert rest(opened("eve-*.json", positions=again.positions())) == b""
     look_around(again)
     assert rest(again) == b""
+
+
+def test_what_cannot_be_unpacked_here_is_said(opened: Opener, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tail = opened()
+    write(log, 5)
+    rest(tail)
+    rotate(log).rename(log.with_name("eve.json.1.zst"))
+    written = write(log)
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    assert rest(opened(positions=tail.positions())) == written
+    assert f"{log}: it is packed with zstd, which needs the package python3-zstandard" in opened.said

@@ -98,9 +98,12 @@ class Follower:
             if self._current is not None:
                 self._report(f"{self.path}: was copied or packed meanwhile; the copy is read to its end first")
                 return
-        self._report(
-            f"{self.path}: what was read last is gone (truncated, removed or compressed); lines may be missing"
-        )
+        self._report(f"{self.path}: what was read last is gone (truncated, removed or packed); lines may be missing")
+        for file in rotation.rotated(self.path):
+            if file.packed and file.changed >= mark.changed:
+                opened = self._open(file)  # which says why one cannot be unpacked
+                if opened is not None:
+                    self._release(opened)
 
     def look(self) -> None:
         """Find the file that comes next; to be called whenever names may have changed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 from .logfile import HEAD, Lines, LogFile
 
@@ -153,10 +153,7 @@ def _unpacker(path: str, file: BinaryIO) -> Unpacker:
     if path.endswith(".xz"):
         return _Xz(file)
     try:
-        zstandard: Any = __import__("zstandard")
+        import zstandard
     except ImportError:
         raise OSError(0, "it is packed with zstd, which needs the package python3-zstandard") from None
-    unpacker: Unpacker = zstandard.ZstdDecompressor(max_window_size=_MOST_MEMORY).stream_reader(
-        file, read_across_frames=True
-    )
-    return unpacker
+    return zstandard.ZstdDecompressor(max_window_size=_MOST_MEMORY).stream_reader(file, read_across_frames=True)
