@@ -46,7 +46,10 @@ class Directories:
         self._complaint = ""
 
     def start(self) -> None:
-        """What is there now is as it should be."""
+        """What is there now is as it should be; what is not yet there is made."""
+        for path, mode in self._modes.items():
+            with suppress(OSError):
+                path.mkdir(mode=mode, parents=True, exist_ok=True)
         self._known = {path: _identity(path) for path in self._modes}
         self._loop.after(_TIMER, LOOK_SECONDS, self._look)
 
