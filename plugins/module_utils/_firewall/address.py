@@ -154,26 +154,6 @@ def parse_range(text: str) -> list[Network]:
     return networks
 
 
-def merge(networks: Iterable[Network]) -> list[Network]:
-    """The fewest networks that are the same addresses, sorted: what lies in several of them lies in one of these."""
-    merged: list[Network] = []
-    for network in sorted(set(networks), key=lambda each: (len(each.packed), each)):
-        if merged and merged[-1].contains(network):
-            continue
-        merged.append(network)
-        while len(merged) > 1 and (parent := _parent_of(*merged[-2:])) is not None:
-            merged[-2:] = [parent]
-    return merged
-
-
-def _parent_of(low: Network, high: Network) -> Network | None:
-    """The network that two neighbours are the halves of, if they are and it is not everybody."""
-    if low.prefix != high.prefix or low.prefix == 1 or len(low.packed) != len(high.packed):
-        return None
-    parent = low.widened(low.prefix - 1)
-    return parent if low.packed == parent.packed and parent.contains(high) else None
-
-
 class NetworkSet:
     """Networks that can be asked which of them covers or overlaps another; fixed once made.
 
@@ -215,6 +195,28 @@ def _last(network: Network) -> bytes:
     packed, prefix = network
     spare = len(packed) * 8 - prefix
     return (int.from_bytes(packed, "big") | (1 << spare) - 1).to_bytes(len(packed), "big") if spare else packed
+
+
+def merge(networks: Iterable[Network]) -> list[Network]:
+    """The fewest networks that are the same addresses: what lies in several of them together lies in one of these."""
+    merged: list[Network] = []
+    for network in NetworkSet(networks):
+        last = network
+        while merged and (parent := _parent_of(merged[-1], last)) is not None:
+            merged.pop()
+            last = parent
+        merged.append(last)
+    return merged
+
+
+def _parent_of(low: Network, high: Network) -> Network | None:
+    """The network that two neighbours in rising order are the halves of, if they are and it is not everybody."""
+    prefix, size = low.prefix, len(low.packed)
+    if prefix != high.prefix or prefix == 1 or size != len(high.packed):
+        return None
+    first = int.from_bytes(low.packed, "big")
+    halves = first ^ int.from_bytes(high.packed, "big") == 1 << size * 8 - prefix
+    return Network(low.packed, prefix - 1) if halves else None
 
 
 PRIVATE = NetworkSet(
