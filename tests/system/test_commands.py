@@ -117,7 +117,7 @@ def test_status_is_one_screen(watcher: Watcher) -> None:
     wait_until(lambda: watcher.counters().get("ngfw_blocks_created_total") == 1)
     lines = watcher.command("status").stdout.splitlines()
     assert len(lines) < 25
-    assert [line.split()[0] for line in lines[:4]] == ["watcher", "sensor", "rules", "events"]
+    assert [line.split()[0] for line in lines[:4]] == ["watcher", "sensor", "source", "rules"]
     assert "blocks    1 in force" in lines
     assert any(line.endswith("198.51.100.7") for line in lines)
 
