@@ -135,14 +135,14 @@ unit: .venv/ready $(LINK) $(if $(PYTHON39),.cache/python3.9/ready) ## tests with
 # Six tests at the same time, for much of what they do is waiting; the modules' targets, which only work, go behind them.
 # Each works in namespaces of its own.
 kernel: root .venv/ready $(LINK) ## tests against the real kernel, in network namespaces of their own
-	echo "==> kernel: packets, sets and rules, the watcher as a process; at the same time, told after it, the modules' targets"
+	echo "==> kernel: packets, sets and rules, the watcher as a process, root beside a hostile user; at the same time, told after it, the modules' targets"
 	$(call packages,$(APT_KERNEL))
 	rm -f .cache/results/{kernel,integration}.json
 	mkdir -p .cache
 	nice tests/integration/run >.cache/integration.log 2>&1 & targets=$$!
 	trap 'kill $$targets 2>/dev/null || true' EXIT
 	failed=0
-	NGFW_RESULTS=.cache/results/kernel.json python -m pytest -q -n 6 --dist load tests/system tests/kernel || failed=1
+	NGFW_RESULTS=.cache/results/kernel.json python -m pytest -q -n 6 --dist load tests/system tests/kernel tests/security || failed=1
 	echo "==> kernel: integration targets of the modules"
 	code=0
 	wait $$targets || code=$$?

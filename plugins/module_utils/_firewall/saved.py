@@ -121,7 +121,7 @@ def chain_of(path: Path) -> str | None:
         with open_for_reading(path) as stream:
             name = json.loads(stream.readline(_MAX_HEAD))["chain"]
             return valid_chain(name)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
