@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import socket
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,4 +101,30 @@ def test_without_an_endpoint_everything_else_works(watcher: Watcher, tmp_path: P
     if taken is not None:
         taken.close()
     assert scrape(watcher.network) == {}
+    assert watcher.stop() == 0
+
+
+@pytest.mark.feature("S14")
+def test_idle_and_slow_connections_stop_neither_the_watcher_nor_who_asks(watcher: Watcher) -> None:
+    watcher.configure(metrics={"listen": f"127.0.0.1:{PORT}"})
+    watcher.start(within=("prlimit", "--nofile=64"))
+    wait_until(lambda: scrape(watcher.network))
+    assert watcher.process is not None
+    clients = []
+    with watcher.network.host:
+        for number in range(140):
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", PORT))
+            clients.append(client)
+            if number % 2:
+                with suppress(OSError):
+                    client.send(b"GET /metrics HTTP/1.1\r\nX: ")
+    watcher.write(alert("198.51.100.7"))
+    wait_until(lambda: not watcher.network.passes("198.51.100.7"))
+    watcher.reload()
+    assert len(list(Path(f"/proc/{watcher.process.pid}/fd").iterdir())) < 50
+    wait_until(lambda: scrape(watcher.network).get("ngfw_active_blocks") == 1)
+    for client in clients:
+        client.close()
     assert watcher.stop() == 0

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -288,3 +289,30 @@ def test_what_was_created_is_what_is_in_force_or_has_ended(setup: Setup) -> None
     metrics = setup.metrics
     assert (metrics.blocks_created, metrics.blocks_removed, metrics.blocks_expired) == (4, 1, 2)
     assert len(setup.endings) == 1
+
+
+@pytest.mark.feature("S3", "D1")
+def test_following_a_long_journal_takes_time_in_proportion_to_it() -> None:
+    """With a look at all blocks for each line this would take minutes."""
+    count = 20_000
+    entries = [
+        Entry(Block(Network(number.to_bytes(4, "big"), 32), duration=60), Origin.WATCHER, 1_000.0, 1_060.0)
+        for number in range(0x0B000000, 0x0B000000 + count)
+    ]
+    lines = "".join(
+        json.dumps(
+            {
+                "action": "expire",
+                "ip": str(entry.block.network),
+                "target": "source",
+                "expires_at": "1970-01-01T00:17:40.000Z",
+                "dry_run": False,
+            }
+        )
+        + "\n"
+        for entry in entries[::2]
+    )
+    start = time.thread_time()
+    held, untold = expiry.follow(entries, lines.encode())
+    assert time.thread_time() - start < 10
+    assert (len(held), untold) == (count // 2, [])

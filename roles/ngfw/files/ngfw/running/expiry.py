@@ -148,46 +148,67 @@ def follow(entries: Iterable[Entry], lines: bytes) -> tuple[list[Entry], list[En
 
     A block that is made where one stood tells that the latter has ended, but not whether that was told.
     """
-    held = {entry.block[:3]: entry for entry in entries}
-    replaced: list[Entry] = []
+    followed = _Followed(entries)
     for line in lines.split(b"\n"):
         try:
             fields = json.loads(line) if line else {}
             if fields and not fields["dry_run"]:
-                _follow_line(held, replaced, fields)
+                followed.take(fields)
         except (ValueError, KeyError, TypeError):
             continue  # torn, or not ours
-    return list(held.values()), replaced
+    return followed.held(), followed.replaced()
 
 
-def _follow_line(held: dict[Key, Entry], replaced: list[Entry], fields: dict[str, Any]) -> None:
-    word = fields["action"]
-    if word == "skip":
-        return
-    network, direction = parse_network(fields["ip"]), Direction(fields["target"])
-    end = None if fields["expires_at"] is None else _moment(fields["expires_at"])
-    if word in _ACTIONS:
-        block = Block(network, _ACTIONS[word], direction, fields["duration"], fields["rule"], fields["reason"])
-        if block[:3] in held:
-            replaced.append(held[block[:3]])
-        held[block[:3]] = Entry(block, Origin.WATCHER, _moment(fields["ts"]), end)
-        return
-    of_it = _of(held.values(), network, direction)
-    if word == "extend":
-        for entry in of_it[:1]:
-            held[entry.block[:3]] = entry._replace(expires_at=end)
-        return
-    late = [entry for entry in _of(replaced, network, direction) if same_end(entry.expires_at, end)]
-    if late:
-        replaced.remove(late[0])
-        return
-    same = [entry for entry in of_it if same_end(entry.expires_at, end)] or of_it
-    for entry in same[:1]:
-        del held[entry.block[:3]]
+class _Followed:
+    """Entries by network and direction, as journal lines name them, and those whose ends were not told."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._held: dict[tuple[Network, Direction], list[Entry]] = {}
+        self._replaced: dict[tuple[Network, Direction], list[Entry]] = {}
+        for entry in entries:
+            self._at(entry.block).append(entry)
+
+    def held(self) -> list[Entry]:
+        return [entry for entries in self._held.values() for entry in entries]
+
+    def replaced(self) -> list[Entry]:
+        return [entry for entries in self._replaced.values() for entry in entries]
+
+    def take(self, fields: dict[str, Any]) -> None:
+        """Follow one line. Raises ValueError, KeyError or TypeError for one that is not ours."""
+        word = fields["action"]
+        if word == "skip":
+            return
+        network, direction = parse_network(fields["ip"]), Direction(fields["target"])
+        end = None if fields["expires_at"] is None else _moment(fields["expires_at"])
+        if word in _ACTIONS:
+            block = Block(network, _ACTIONS[word], direction, fields["duration"], fields["rule"], fields["reason"])
+            self._make(Entry(block, Origin.WATCHER, _moment(fields["ts"]), end))
+            return
+        here = self._held.get((network, direction), [])
+        if word == "extend":
+            here[:1] = [entry._replace(expires_at=end) for entry in here[:1]]
+            return
+        late = self._replaced.get((network, direction), [])
+        if not _remove(late, [entry for entry in late if same_end(entry.expires_at, end)]):
+            _remove(here, [entry for entry in here if same_end(entry.expires_at, end)] or here)
+
+    def _make(self, entry: Entry) -> None:
+        here = self._at(entry.block)
+        same = [each for each in here if each.block.action is entry.block.action]
+        if _remove(here, same):
+            self._replaced.setdefault((entry.block.network, entry.block.direction), []).append(same[0])
+        here.append(entry)
+
+    def _at(self, block: Block) -> list[Entry]:
+        return self._held.setdefault((block.network, block.direction), [])
 
 
-def _of(entries: Iterable[Entry], network: Network, direction: Direction) -> list[Entry]:
-    return [entry for entry in entries if entry.block.network == network and entry.block.direction is direction]
+def _remove(entries: list[Entry], found: list[Entry]) -> bool:
+    """Take out the first of those that were found; whether there was one."""
+    if found:
+        entries.remove(found[0])
+    return bool(found)
 
 
 def shifted(entry: Entry, seconds: float) -> Entry:
