@@ -30,6 +30,7 @@ from .firewall import saved
 from .firewall.entry import Block
 from .firewall.errors import FirewallError
 from .firewall.firewall import RUN_DIRECTORY
+from .firewall.watch import LOOK_SECONDS
 from .intel.mailbox import Answer
 from .metrics import Metrics
 from .rules.load import RuleSet
@@ -135,7 +136,6 @@ class Service:
         self._sensor = SensorMonitor(self._loop, self._metrics.events_seen, changed=self._sensor_changed)
         self._clock_watch = ClockWatch(self._loop, self._clock_was_set, clock=clock)
         self._directories = Directories(
-            self._loop,
             {directory: 0o750, Path(self._config.log_directory): 0o750, RUN_DIRECTORY: 0o770},
             self._state,
             self._journal,
@@ -382,10 +382,10 @@ class Service:
                 self._healing.watch(alarm)
         except OSError as error:
             self._warn(f"changes of the rules by others cannot be noticed ({error.strerror}); run as root")
-        self._healing.watch_sets()
         self._clock_watch.start()
         if not self._printing:
             self._directories.start()
+        self._look_around()
         try:
             self._surroundings.watch()
         except OSError as error:
@@ -415,6 +415,13 @@ class Service:
         for text in missing:
             self._warn(text)
         self._blocks.touch()
+
+    def _look_around(self) -> None:
+        """Once a second, what tells nobody that it was changed."""
+        self._loop.after("look around", LOOK_SECONDS, self._look_around)
+        self._healing.glance()
+        if not self._printing:
+            self._directories.look()
 
     def _directory_lost(self, path: Path) -> None:
         self._error(

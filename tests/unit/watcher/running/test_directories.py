@@ -2,17 +2,13 @@
 from __future__ import annotations
 
 import os
-import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ngfw.effects.journal import DAEMON_LOG, Journal
 from ngfw.effects.state import CURSOR, LOCK, State, StateError
-from ngfw.running import directories as module
 from ngfw.running.directories import Directories
-from ngfw.running.loop import Loop
 
 pytestmark = pytest.mark.feature("S6")
 
@@ -36,8 +32,7 @@ class Rest:
 
 
 class Setup:
-    def __init__(self, loop: Loop, directory: Path) -> None:
-        self.loop = loop
+    def __init__(self, directory: Path) -> None:
         self.state_directory, self.logs, self.run_directory = (directory / name for name in ("state", "log", "run"))
         self.lost: list[Path] = []
         self.failed: list[str] = []
@@ -47,7 +42,6 @@ class Setup:
         self.state.lock()
         self.journal.say("begun")
         self.directories = Directories(
-            loop,
             {self.state_directory: 0o750, self.logs: 0o750, self.run_directory: 0o770},
             self.state,
             self.journal,
@@ -58,22 +52,19 @@ class Setup:
         )
         self.directories.start()
 
-    def run(self, seconds: float = 0.1) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.loop.wait()
+    def run(self) -> None:
+        for _second in range(3):
+            self.directories.look()
 
     def beside(self) -> State:
         return State(self.state_directory, report=self.failed.append, run_directory=self.run_directory)
 
 
 @pytest.fixture
-def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
-    with Loop((signal.SIGUSR1,)) as loop:
-        made = Setup(loop, tmp_path)
-        yield made
-        made.state.unlock()
+def setup(tmp_path: Path) -> Iterator[Setup]:
+    made = Setup(tmp_path)
+    yield made
+    made.state.unlock()
 
 
 def remove(path: Path) -> None:

@@ -47,7 +47,11 @@ class Setup:
             failed=self.said.append,
         )
         self.healing.watch(self.alarm)
-        self.healing.watch_sets()
+        self.glance()
+
+    def glance(self) -> None:
+        self.loop.after("glance", 0.02, self.glance)
+        self.healing.glance()
 
     def repair(self, unused: Collection[str]) -> list[str]:
         if self.broken:

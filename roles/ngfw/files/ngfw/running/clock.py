@@ -8,12 +8,8 @@ from collections.abc import Callable
 
 from .loop import Loop
 
-LOOK_SECONDS = 1.0
-
 STEP_SECONDS = 0.1
 """A clock that is slewed adds up to this, too."""
-
-_TIMER = "clock"
 
 
 class ClockWatch:
@@ -32,12 +28,8 @@ class ClockWatch:
         self._is_at = clock() - monotonic()
 
     def start(self) -> None:
-        """From now on look whenever the loop wakes, and at least each second."""
+        """From now on look whenever the loop wakes."""
         self._loop.first(self._look)
-        self._wake()
-
-    def _wake(self) -> None:
-        self._loop.after(_TIMER, LOOK_SECONDS, self._wake)
 
     def _look(self) -> None:
         before, now = self._is_at, self._clock() - self._monotonic()

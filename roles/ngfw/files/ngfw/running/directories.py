@@ -12,20 +12,14 @@ from ..effects.journal import Journal
 from ..effects.state import State, StateError
 from ..firewall.errors import FirewallError
 from .blocks import Blocks
-from .loop import Loop
 from .reader import Reader
-
-LOOK_SECONDS = 1.0
-
-_TIMER = "directories"
 
 
 class Directories:
-    """Looks each second whether all is there that was there; what is missing is made again, where that is allowed."""
+    """Looks whether all is there that was there; what is missing is made again, where that is allowed."""
 
     def __init__(
         self,
-        loop: Loop,
         modes: Mapping[Path, int],
         state: State,
         journal: Journal,
@@ -38,7 +32,7 @@ class Directories:
         """`modes` are the directories, and what they are made with. `lost` is called once with one that is missing and
         cannot be made, or not be written, `failed` with what else went wrong.
         """
-        self._loop, self._modes, self._state = loop, modes, state
+        self._modes, self._state = modes, state
         self._journal, self._reader, self._blocks = journal, reader, blocks
         self._lost, self._failed = lost, failed
         self._known: dict[Path, tuple[int, int] | None] = {}
@@ -51,10 +45,9 @@ class Directories:
             with suppress(OSError):
                 path.mkdir(mode=mode, parents=True, exist_ok=True)
         self._known = {path: _identity(path) for path in self._modes}
-        self._loop.after(_TIMER, LOOK_SECONDS, self._look)
 
-    def _look(self) -> None:
-        self._loop.after(_TIMER, LOOK_SECONDS, self._look)
+    def look(self) -> None:
+        """To be called each second."""
         lost: list[Path] = []
         back: list[Path] = []
         for path, mode in self._modes.items():

@@ -18,7 +18,7 @@ PAUSE_SECONDS = 1.0
 _SETTLE_SECONDS = 0.02
 """A tool that changes rule after rule is let finish."""
 
-_TIMER, _LOOK, _GLANCE = "repair", "look", "glance at sets"
+_TIMER, _LOOK = "repair", "look"
 
 
 class Alarm(Protocol):
@@ -62,9 +62,8 @@ class Healing:
         else:
             self._loop.after(_LOOK, LOOK_SECONDS, self._look)
 
-    def watch_sets(self) -> None:
-        """From now on glance at the sets as well, for the kernel tells nothing of them."""
-        self._loop.after(_GLANCE, LOOK_SECONDS, self.watch_sets)
+    def glance(self) -> None:
+        """Look at the sets, for the kernel tells nothing of them; to be called every LOOK_SECONDS."""
         try:
             losses = self._losses()
         except FirewallError:  # what keeps us from looking keeps us from repairing, and that is said
