@@ -16,7 +16,7 @@ import pytest
 from ..namespace import wait_until
 from .conftest import FILES, Watcher, alert
 
-EVE = Path(__file__).parents[1] / "data" / "eve"
+RECORDINGS = sorted((Path(__file__).parents[1] / "data").glob("eve*/*.json"))  # of Suricata 7 and 8
 KEYS = ("action", "ip", "target", "rule", "reason", "duration", "sid", "msg", "score", "sources", "ts")
 # Its providers answer a watcher, and no replay.
 ASKS = "ngfw-alerts.yml"
@@ -50,7 +50,7 @@ def test_replay_of_real_attacks_decides_as_the_live_watcher_did(watcher: Watcher
     watcher.start()
     random_ = random.Random(12)
     print("seed 12")
-    for number, path in enumerate(sorted(EVE.glob("*.json"))):
+    for number, path in enumerate(RECORDINGS):
         lines = stamped_now(path, f"203.0.113.{number}")
         while lines:
             size = random_.randint(1, 60)
