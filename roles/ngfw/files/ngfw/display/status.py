@@ -23,6 +23,8 @@ from .tables import blocklist_lines
 
 _TOP = 5
 _MAX_STATUS = 16 << 20
+_SEEN = ("alive", "pid", "sensor", "blocks", "blocklists", "other_chains")
+"""What of a status the command has seen itself, and not read in the watcher's file."""
 
 
 def read_status(directory: Path, report: Callable[[str], None]) -> dict[str, Any]:
@@ -113,7 +115,7 @@ def status_lines(status: dict[str, Any], now: float) -> list[str]:
     try:
         return _lines(status, now)
     except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError):
-        known = {name: status[name] for name in ("alive", "pid", "blocks", "blocklists") if name in status}
+        known = {name: status[name] for name in _SEEN if name in status}
         return [*_lines(known, now), f"status    {STATUS_FILE} has another form than the watcher's; it is written anew"]
 
 
