@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import select
 import socket
 from collections import Counter
 from contextlib import suppress
@@ -116,6 +117,7 @@ def test_idle_and_slow_connections_stop_neither_the_watcher_nor_who_asks(watcher
             client = socket.socket()
             client.setblocking(False)
             client.connect_ex(("127.0.0.1", PORT))
+            select.select((), (client,), (), 0.05)
             clients.append(client)
             if number % 2:
                 with suppress(OSError):

@@ -23,7 +23,7 @@ from .loop import Loop
 from .saver import Saver
 
 _CATCH_UP_SECONDS = 0.5
-_STOP_SECONDS = 0.7
+_STOP_SECONDS = 0.5
 """What a stop waits for: what has ended is then told by the next start, and what is being saved still gets saved."""
 
 _CATCH_UP, _ENDINGS = "catch up", "endings"
