@@ -14,7 +14,7 @@ from array import array
 from bisect import bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
-from operator import itemgetter
+from itertools import islice, takewhile
 from typing import Union
 
 MAX_GROUPS = 200_000
@@ -187,8 +187,8 @@ class DistinctCounter:
             self._count += 1
         values[value] = max(time, values.get(value, time))
         values.move_to_end(value)
-        if values[value] < newest:  # it comes late
-            values = groups[group] = OrderedDict(sorted(values.items(), key=itemgetter(1)))
+        if values[value] < newest:
+            _put_in_order(values, value)
         oldest = values[next(reversed(values))] - self._window
         while values[next(iter(values))] < oldest:
             values.popitem(last=False)
@@ -240,6 +240,14 @@ class DistinctCounter:
     def _drop_oldest(self) -> None:
         _group, values = self._groups.popitem(last=False)
         self._count -= 1 if isinstance(values, tuple) else len(values)
+
+
+def _put_in_order(values: OrderedDict[Hashable, float], late: Hashable) -> None:
+    """Move what is newer than the last one, which came late, behind it: mostly that is not much."""
+    time = values[late]
+    newer = list(takewhile(lambda each: values[each] > time, islice(reversed(values), 1, None)))
+    for each in reversed(newer):
+        values.move_to_end(each)
 
 
 class Memory:
