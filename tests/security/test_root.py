@@ -333,3 +333,33 @@ def test_tmpfiles_gives_only_locks_away(world: World, kind: str) -> None:
     world.set_trap(kind, world.lock)
 
     world.run("systemd-tmpfiles", "--create", str(config))
+
+
+KERNEL = {
+    "sets of another type": "create NGFW-drop-src4 hash:ip\ncreate NGFW-own4 list:set\ncreate NGFW.mine.s4 hash:ip\n",
+    "a set of another family": "create NGFW-drop-src4 hash:net family inet6 timeout 0 counters comment\n",
+    "a set that is being filled": "create NGFW.mine.s4~ hash:ip\ncreate +restoring hash:ip\n",
+    "comments of another form": (
+        "create NGFW-drop-src4 hash:net timeout 0 counters comment\n"
+        + "".join(f'add NGFW-drop-src4 203.0.113.{n} comment "{text}"\n' for n, text in enumerate(("w9 x", "w1 9e9")))
+        + f'add NGFW-drop-src4 203.0.113.9 comment "w1 {"9" * 200}"\n'
+        + 'add NGFW-drop-src4 203.0.113.10 comment "\x1b[2J\x07{{ 7 * 7 }}"\n'
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KERNEL)
+def test_what_the_user_may_do_in_the_kernel(world: World, kind: str) -> None:
+    """It has CAP_NET_ADMIN; so what it does there is not undone, but named, and nobody waits or breaks."""
+    script = world.at("config/sets")
+    script.write_text(KERNEL[kind])
+    made = world.run("ipset", "-file", "/mnt/config/sets", "restore", capabilities="+net_admin,+net_raw")
+    assert made.code == 0, made.stderr
+    for name, argv in COMMANDS.items():
+        done = world.ngfw(*argv)
+        assert "\x1b" not in done.stdout + done.stderr
+        assert done.code in (0, 1, 2), (name, done.stderr)
+    for name, options in MODULES.items():
+        returned = world.module(name, **options)
+        assert "exception" not in returned
+        assert "msg" not in returned or "NGFW" in returned["msg"] or "restoring" in returned["msg"], returned["msg"]

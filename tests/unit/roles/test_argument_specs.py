@@ -103,3 +103,11 @@ def test_signatures_are_numbered_once_and_in_our_range() -> None:
     numbers = [int(number) for line in signatures for number in re.findall(r"\bsid:(\d+);", line)]
     assert len(numbers) == len(set(numbers)) == len(signatures)
     assert all(1900001 <= number <= 1900999 for number in numbers)
+
+
+@pytest.mark.feature("S1", "D4")
+@pytest.mark.parametrize("unit", [path.name for path in sorted((ROLE / "templates").glob("*.service.j2"))])
+def test_no_unit_waits_without_end(unit: str) -> None:
+    """The manager's own limit is not for units of this type: systemd.service(5)."""
+    text = (ROLE / "templates" / unit).read_text(encoding="utf-8")
+    assert "Type=oneshot" not in text or re.search(r"^TimeoutStartSec=\d+(min)?$", text, re.M)
