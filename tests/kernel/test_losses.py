@@ -9,6 +9,7 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address impo
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Action, Direction, Origin
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import KernelError
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.guards import WhitelistItem
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.layout import block_set
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.watch import Losses
 
 from ..namespace import wait_until
@@ -125,15 +126,16 @@ def test_blocks_that_run_out_are_no_loss(lab, keeper, block):
 # --- what nobody uses ------------------------------------------------------------------------------------------
 
 
-def test_a_lifted_blocks_rule_goes_with_its_set(lab, firewall, block):
-    firewall.ensure()
+def test_the_rule_of_a_rate_or_prefix_goes_with_its_set_and_that_of_other_blocks_stays(lab, firewall, block):
+    firewall.block([block("203.0.113.77"), block("203.0.113.77", direction=Direction.DESTINATION)])
+    firewall.unblock([parse_network("203.0.113.77")])
     before = lab.kernel()
+    assert "NGFW-drop-src4" in before
     forms = [
         block(ATTACKER),
         block(ATTACKER, direction=Direction.DESTINATION),
         block(ATTACKER, action=Action.LOG, log_prefix="one: "),
         block(ATTACKER, action=Action.RATE_LIMIT, rate="7/minute"),
-        block(ATTACKER, action=Action.REJECT),
     ]
     firewall.block(forms)
     assert len(lab.kernel()) > len(before)
@@ -152,24 +154,26 @@ def test_another_rate_leaves_nothing_of_the_one_before(lab, firewall, block):
 
 
 def test_what_ran_out_goes_with_the_next_request_which_is_no_change(lab, firewall, block):
-    firewall.block([block(ATTACKER, duration=1), block("203.0.113.77", action=Action.REJECT)])
-    wait_until(lambda: "timeout" not in lab.run("ipset list -t NGFW-drop-src4") or lab.arrives(ATTACKER, HOST))
-    wait_until(lambda: "Number of entries: 0" in lab.run("ipset list -t NGFW-drop-src4"))
+    limited = block(ATTACKER, action=Action.RATE_LIMIT, duration=1)
+    firewall.block([limited, block("203.0.113.77", action=Action.REJECT)])
+    name = block_set("NGFW", limited).name
+    wait_until(lambda: "Number of entries: 0" in lab.run(f"ipset list -t {name}"))
 
     assert not firewall.ensure().changed
 
-    assert "NGFW-drop-src4" not in lab.kernel()
+    assert name not in lab.kernel()
     assert not firewall.block([block("203.0.113.77", action=Action.REJECT)]).changed
 
 
 def test_no_packet_of_a_block_passes_while_the_rules_of_others_go(lab, firewall, block):
-    firewall.block([block(ATTACKER), block("203.0.113.77", action=Action.REJECT)])
+    limited = block("203.0.113.77", action=Action.RATE_LIMIT)
+    firewall.block([block(ATTACKER), limited])
     lab.drain(HOST)
     with lab.flood(ATTACKER, HOST) as flood:
         for _round in range(5):
             firewall.unblock([parse_network("203.0.113.77")])
             flood.goes_on()
-            firewall.block([block("203.0.113.77", action=Action.REJECT)])
+            firewall.block([limited])
             flood.goes_on()
     assert lab.drain(HOST) == 0
 
@@ -188,27 +192,30 @@ def test_a_set_that_a_rule_of_the_users_own_names_stays(lab, firewall, block):
 
 
 def test_where_a_mirror_is_kept_a_set_goes_after_it_was_empty_for_long(lab, keeper, block, monkeypatch):
-    keeper.block([block(ATTACKER), block("203.0.113.77", action=Action.REJECT)])
+    limited = block(ATTACKER, action=Action.RATE_LIMIT, rate="1/hour", burst=1)
+    name = block_set("NGFW", limited).name
+    keeper.block([limited, block("203.0.113.77")])
     keeper.unblock([parse_network(ATTACKER)])
     assert keeper.losses() == Losses()
-    assert "NGFW-drop-src4" in lab.kernel()
+    assert name in lab.kernel()
     monkeypatch.setattr(watch, "UNUSED_SECONDS", 0.0)
 
     unused = keeper.losses().unused
-    assert unused == ("NGFW-drop-src4",)
+    assert unused == (name,)
     assert not keeper.ensure(unused=unused).changed
 
-    assert "NGFW-drop-src4" not in lab.kernel()
-    keeper.block([block(ATTACKER)])
-    assert not lab.arrives(ATTACKER, HOST)
+    assert name not in lab.kernel()
+    keeper.block([limited])
+    assert [lab.arrives(ATTACKER, HOST) for _packet in range(2)] == [True, False]
     assert keeper.losses() == Losses()
     assert len(keeper.entries()) == 2
 
 
 def test_a_block_that_came_meanwhile_keeps_its_set(lab, keeper, block):
-    keeper.block([block(ATTACKER)])
-    keeper.ensure(unused=("NGFW-drop-src4",))
-    assert not lab.arrives(ATTACKER, HOST)
+    limited = block(ATTACKER, action=Action.RATE_LIMIT, rate="1/hour", burst=1)
+    keeper.block([limited])
+    keeper.ensure(unused=(block_set("NGFW", limited).name,))
+    assert [lab.arrives(ATTACKER, HOST) for _packet in range(2)] == [True, False]
 
 
 # --- hooks -----------------------------------------------------------------------------------------------------

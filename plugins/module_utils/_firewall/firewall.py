@@ -237,7 +237,7 @@ class Firewall:
         """Chain, jumps and guards as they should be; repairs what others did beside the lock.
 
         Where a mirror is kept, sets that were destroyed are made again from it, and so is what the whitelist held if
-        it was emptied; of the sets of blocks only those named `unused` go if they are empty, else all that are.
+        it was emptied; of the sets of rates and prefixes only those named `unused` go if they are empty, else all.
         """
         self._protected = {}
         with self._planning(dry_run, look_again=True, unused=unused) as planner:
@@ -468,8 +468,8 @@ class Firewall:
 
         `prepare` makes sure of the sets that guard, of the protected addresses, and of the chain; what `only_lifts`
         makes nothing where there is nothing of the chain. `look_again` believes no mirror of the chain and of which
-        sets there are. Sets of blocks that are empty afterwards go; where a mirror is kept, which makes many blocks a
-        day, only those named `unused`.
+        sets there are. Sets of rates and prefixes that are empty afterwards go; where a mirror is kept, which makes
+        many blocks a day, only those named `unused`.
         """
         with nullcontext() if dry_run else self._lock:
             now = self._clock()

@@ -150,11 +150,13 @@ class Kernel:
             time.sleep(0.02)
 
     def unused(self, state: State, plan: Plan, names: Container[str] | None) -> list[SetSpec]:
-        """Sets of blocks that are going to be empty, and that no rule of others uses; only of these `names`, if any."""
+        """Sets of a rate or log prefix that are going to be empty, and that no rule of others uses; only of these
+        `names`, if any. There may be many; the few of other actions stay, for to make one costs the next block 10 ms.
+        """
         ours, kept = _references(state), {*plan.add, *(spec.name for spec in (*plan.create, *plan.destroy))}
         found = []
         for name, spec in state.sets.items():
-            if spec.role is Role.BLOCK and spec.family in self._families and name not in kept:
+            if spec.role is Role.BLOCK and spec.label and spec.family in self._families and name not in kept:
                 leaving = len(set(plan.delete.get(name, ())))
                 header = self._sets.header(name) if names is None or name in names else None
                 if header is not None and header.elements == leaving and header.references <= ours[name]:

@@ -26,7 +26,7 @@ LOOK_SECONDS = 1.0
 """How often legacy tables and sets have to be looked at."""
 
 UNUSED_SECONDS = 600.0
-"""A set of blocks that was empty for so long is unused: its rule costs every packet, to make it anew some 10 ms."""
+"""A rate or log prefix whose set was empty for so long is unused: its rule costs every packet."""
 
 _SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP = 270, 1, 7
 _SO_ATTACH_FILTER = 26
@@ -156,7 +156,8 @@ class OutlineWatch:
 
 class Losses(NamedTuple):
     """What is missing: `sets` are those of guards that lost entries, and any that are gone; `blocks` are sets of blocks
-    that lost entries before their time, and `unused` those that have been empty for UNUSED_SECONDS."""
+    that lost entries before their time, and `unused` those of rates and prefixes that have been empty for
+    UNUSED_SECONDS."""
 
     sets: tuple[str, ...] = ()
     blocks: tuple[str, ...] = ()
@@ -187,7 +188,7 @@ class LossWatch:
                 missing.append(name)
             elif spec.role is Role.BLOCK and _lost(size, before, held, now):
                 blocks.append(name)
-            elif spec.role is Role.BLOCK and not size:
+            elif spec.role is Role.BLOCK and spec.label and not size:
                 since = self._empty_since.setdefault(name, self._clock())
                 if self._clock() - since >= UNUSED_SECONDS:
                     unused.append(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import IPV4, Network
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Block, Direction
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Action, Block, Direction
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.ipset import SetHeader
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.layout import allow_set, block_set
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.state import Held, State
@@ -14,6 +14,7 @@ from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.watch import
 NOW = 1_700_000_000.0
 ALLOW = allow_set("NGFW", IPV4)
 DROP = block_set("NGFW", Block(Network(bytes(4), 32), direction=Direction.SOURCE))
+RATE = block_set("NGFW", Block(Network(bytes(4), 32), Action.RATE_LIMIT))
 
 pytestmark = pytest.mark.feature("S6")
 
@@ -22,7 +23,7 @@ class Sets:
     """Sizes as a test sets them; None for a set that is gone."""
 
     def __init__(self, **sizes: int) -> None:
-        self.sizes = {ALLOW.name: sizes.get("allow"), DROP.name: sizes.get("drop")}
+        self.sizes = {ALLOW.name: sizes.get("allow"), DROP.name: sizes.get("drop"), RATE.name: 1}
 
     def header(self, name: str) -> SetHeader | None:
         size = self.sizes[name]
@@ -38,8 +39,9 @@ class Desk:
         self.sets, self.monotonic = Sets(allow=allow, drop=drop), 0.0
         self.watch = LossWatch(self.sets, clock=lambda: self.monotonic)
         self.state = State(
-            sets={ALLOW.name: ALLOW, DROP.name: DROP},
+            sets={ALLOW.name: ALLOW, DROP.name: DROP, RATE.name: RATE},
             entries={
+                RATE.name: {},
                 ALLOW.name: {network: Held(None, "") for network in addresses(allow)},
                 DROP.name: {network: Held(ends, "") for network in addresses(drop)},
             },
@@ -89,15 +91,16 @@ def test_a_set_that_is_gone_has_to_be_made_again() -> None:
     assert desk.look() == Losses(sets=(DROP.name,))
 
 
-def test_a_set_is_unused_after_it_was_empty_for_long() -> None:
-    desk = Desk(allow=0, drop=0)
+def test_a_rate_is_unused_after_its_set_was_empty_for_long() -> None:
+    desk = Desk(allow=0, drop=0)  # nothing is dropped either, but that set stays
+    desk.sets.sizes[RATE.name] = 0
     assert desk.look() == Losses()
     desk.monotonic = UNUSED_SECONDS - 1
     assert desk.look() == Losses()
-    desk.sets.sizes[DROP.name] = 1
+    desk.sets.sizes[RATE.name] = 1
     desk.look()
-    desk.sets.sizes[DROP.name] = 0
+    desk.sets.sizes[RATE.name] = 0
     desk.monotonic = UNUSED_SECONDS + 1
     assert desk.look() == Losses()
     desk.monotonic = 2 * UNUSED_SECONDS + 1
-    assert desk.look() == Losses(unused=(DROP.name,))
+    assert desk.look() == Losses(unused=(RATE.name,))
