@@ -7,7 +7,6 @@ What only some commands need is imported by these alone: the watcher must be up 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from . import VERSION
 from .settings.config import Config
 from .settings.config import load as load_config
 from .settings.yamlfile import ConfigError
-from .terminal import complain, show, show_json
+from .terminal import complain, show, show_json, written
 
 if TYPE_CHECKING:
     from .firewall.firewall import Firewall
@@ -61,7 +60,7 @@ def watch(arguments: Namespace) -> int:
         raise CommandError(error, FORBIDDEN) from None
     except StateError as error:
         raise CommandError(error) from None
-    sys.stdout.flush()
+    written()
     os._exit(DONE)  # to take the memory of 100,000 blocks apart would take seconds
 
 

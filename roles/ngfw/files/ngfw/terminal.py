@@ -26,6 +26,11 @@ def complain(*lines: str) -> None:
     _write(sys.stderr, tuple(map(masked, lines)), flush=True)
 
 
+def written() -> None:
+    """Returns when all of it is written, for a process that is about to end as it is. Raises OSError."""
+    sys.stdout.flush()
+
+
 def _write(stream: TextIO, lines: tuple[str, ...], flush: bool) -> None:
     for line in lines:
         text = printable(line)
