@@ -37,6 +37,7 @@ class Lock:
         self._timeout, self._give_up = timeout, give_up
         self._advanced = 0
         self._descriptor = -1
+        self._name, self._identity = str(self.path), (-1, -1)  # it is looked at each time the lock is taken
 
     def __enter__(self) -> Lock:
         """Raises LockTimeout after the time-out (seconds), NotPermitted or FirewallError if it cannot be opened."""
@@ -48,6 +49,8 @@ class Lock:
                 if not self._replaced():
                     break
                 self.close()
+                if time.monotonic() > start + self._timeout:
+                    raise LockTimeout(f"{self.path} is replaced all the time; see who does that, and run again")
             except BlockingIOError:
                 if self._give_up() or time.monotonic() > start + self._timeout:
                     holder = _holder(descriptor) or self._read(descriptor)[1]
@@ -69,10 +72,9 @@ class Lock:
         """How many changes were made so far under this lock, by anybody; None if that cannot be told."""
         if self._descriptor < 0:
             try:
-                self._descriptor = open_descriptor(self.path, os.O_RDWR)
+                self._opened(open_descriptor(self.path, os.O_RDWR))
             except OSError:
                 return None
-            os.set_inheritable(self._descriptor, True)
         return self._read(self._descriptor)[0]
 
     def advance(self) -> int:
@@ -89,11 +91,7 @@ class Lock:
 
     def was_removed(self) -> bool:
         """Whether others find another file at the path, or none, instead of the one that is open here."""
-        try:
-            found = os.stat(self.path, follow_symlinks=False)
-        except OSError:
-            return self._descriptor >= 0
-        return self._descriptor >= 0 and not os.path.samestat(found, os.fstat(self._descriptor))
+        return self._descriptor >= 0 and (self._replaced() or not os.path.lexists(self.path))
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -104,7 +102,7 @@ class Lock:
         if self._descriptor < 0:
             try:
                 self.path.parent.mkdir(mode=0o770, parents=True, exist_ok=True)
-                self._descriptor = open_descriptor(self.path, os.O_RDWR | os.O_CREAT, 0o660)
+                self._opened(open_descriptor(self.path, os.O_RDWR | os.O_CREAT, 0o660))
             except UnsafeFile:
                 raise
             except PermissionError as error:
@@ -114,9 +112,13 @@ class Lock:
                 raise kind(
                     f"cannot open {self.path} ({error.strerror}); remove what stands in its place, or make room"
                 ) from None
-            os.set_inheritable(self._descriptor, True)
             self._share()
         return self._descriptor
+
+    def _opened(self, descriptor: int) -> None:
+        os.set_inheritable(descriptor, True)
+        status = os.fstat(descriptor)
+        self._descriptor, self._identity = descriptor, (status.st_dev, status.st_ino)
 
     def _share(self) -> None:
         """Give the file its directory's group, so that the watcher's user and root can both lock it."""
@@ -129,7 +131,11 @@ class Lock:
 
     def _replaced(self) -> bool:
         """Whether others find another file at the path; where there is none, this one is as good."""
-        return os.path.lexists(self.path) and self.was_removed()
+        try:
+            found = os.lstat(self._name)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) != self._identity
 
     @staticmethod
     def _read(descriptor: int) -> tuple[int, int]:

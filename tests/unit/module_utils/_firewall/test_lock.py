@@ -245,7 +245,7 @@ def test_a_second_name_of_another_file_is_refused(tmp_path):
 
 def test_a_file_that_was_replaced_is_locked_anew(tmp_path):
     """Else two writers would each hold a lock of their own."""
-    lock = Lock(tmp_path, "NGFW", timeout=0)
+    lock = Lock(tmp_path, "NGFW")
     with lock:
         lock.advance()
     lock.path.unlink()
@@ -257,6 +257,21 @@ def test_a_file_that_was_replaced_is_locked_anew(tmp_path):
     with lock:
         assert not free(tmp_path)
         assert lock.generation() == 0
+
+
+@pytest.mark.feature("S1")
+def test_a_file_that_is_replaced_all_the_time_is_given_up(tmp_path, monkeypatch):
+    lock = Lock(tmp_path, "NGFW", timeout=0.05)
+    flock = fcntl.flock
+
+    def replace(descriptor, operation):
+        flock(descriptor, operation)
+        lock.path.unlink()
+        lock.path.touch()
+
+    monkeypatch.setattr(fcntl, "flock", replace)
+    with pytest.raises(LockTimeout, match="is replaced all the time"), lock:
+        pass
 
 
 @pytest.mark.feature("S1")
