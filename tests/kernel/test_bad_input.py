@@ -153,8 +153,12 @@ CHAIN = [
     ({"state": "gone"}, "value of state must be one of: present, absent, got: gone"),
 ]
 WHITELIST = [
-    *(({"entries": ["203.0.113.9", text]}, message) for text, message in ADDRESSES),
-    *(({"entries": [{"address": text, "comment": "office"}]}, message) for text, message in ADDRESSES),
+    *(({"entries": ["203.0.113.9", text]}, message) for text, message in ADDRESSES if text == text.strip()),
+    *(
+        ({"entries": [{"address": text, "comment": "office"}]}, message)
+        for text, message in ADDRESSES
+        if text == text.strip()  # a whitelist's are often lines of a file, with spaces around them
+    ),
     ({"entries": [{"comment": "office"}]}, NEITHER),
     ({"entries": [{"address": "203.0.113.7", "name": "office"}]}, NEITHER),
     ({"entries": [5]}, f"entries: '5' {NEITHER}"),

@@ -47,7 +47,7 @@ def summed(samples: dict[str, float], name: str) -> float:
 
 @pytest.mark.feature("E4")
 def test_the_counters_add_up(watcher: Watcher) -> None:
-    watcher.rules.write_text(RULES.replace("duration: 30m", "duration: 4s") + OTHERS)
+    watcher.rules.write_text(RULES.replace("duration: 30m", "duration: 10s") + OTHERS)
     watcher.configure(metrics={"listen": f"127.0.0.1:{PORT}"}, whitelist=["198.51.100.64/28"])
     watcher.start()
     second = {"alert": {"gid": 1, "signature_id": 5, "signature": "x", "severity": 2}}

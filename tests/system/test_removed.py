@@ -36,13 +36,20 @@ def blocks(watcher: Watcher, address: str) -> None:
     wait_until(lambda: watcher.lines("alerts.json", address))
 
 
+def remove(directory: Path) -> None:
+    """Remove a directory in which the watcher goes on writing."""
+    aside = directory.with_name(f"{directory.name}.removed")
+    directory.rename(aside)
+    shutil.rmtree(aside)
+
+
 def actions(watcher: Watcher) -> list[tuple[str, str]]:
     return [(each["action"], each["ip"]) for each in watcher.decisions()]
 
 
 @pytest.mark.feature("A9")
 def test_the_state_directory(blocking: Watcher) -> None:
-    shutil.rmtree(blocking.state)
+    remove(blocking.state)
     blocks(blocking, SECOND)
     wait_until(lambda: blocking.lines("daemon.log", f"{blocking.state} was removed by somebody, and was made again"))
     for name in ("lock", "cursor", "sets", "in_force", "status.json"):
@@ -64,7 +71,7 @@ def test_the_state_directory(blocking: Watcher) -> None:
 def test_nobody_can_run_beside_before_the_directory_is_there_again(blocking: Watcher) -> None:
     blocking.send(signal.SIGSTOP)  # it has no chance to make anything again
     try:
-        shutil.rmtree(blocking.state)
+        remove(blocking.state)
         beside = blocking.command("watch")
     finally:
         blocking.send(signal.SIGCONT)
@@ -73,7 +80,7 @@ def test_nobody_can_run_beside_before_the_directory_is_there_again(blocking: Wat
 
 
 def test_the_log_directory(blocking: Watcher) -> None:
-    shutil.rmtree(blocking.journals)
+    remove(blocking.journals)
     wait_until(lambda: all((blocking.journals / name).exists() for name in ("alert.log", "alerts.json", "daemon.log")))
     blocks(blocking, SECOND)
     wait_until(lambda: blocking.lines("blocks.log", f"BLOCKED {SECOND}"))

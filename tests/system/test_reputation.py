@@ -311,7 +311,7 @@ def test_a_rehearsal_asks_nobody(asking: Watcher, server: Server) -> None:
     asking.configure(start_at="beginning")
     asking.write(alert(ONE))
     asking.start(code="Service(load, dry_run=True).run()", wait=False)
-    wait_until(lambda: "REPUTATION UNKNOWN" in asking.output())
+    wait_until(lambda: "so it acts on nobody" in asking.output())
     assert asking.stop() == 0
     assert server.requests == []
     assert not asking.state.exists()
