@@ -10,11 +10,17 @@ import pytest
 import yaml
 from ansible_collections.reflex.ngfw.plugins.filter.variables import variable_problems
 from ngfw import cli
+from ngfw.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
+    "docs/decisions.md",
+    "docs/design.md",
+    "docs/interface.md",
+    "docs/kernel.md",
+    "docs/rules.md",
     "docs/threat-model.md",
     "docs/troubleshooting.md",
     "roles/ngfw/README.md",
@@ -24,6 +30,7 @@ PLAYBOOKS = {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
 SPECS = yaml.safe_load((ROOT / "roles/ngfw/meta/argument_specs.yml").read_text())["argument_specs"]
 VARIABLES = {name for entry in SPECS.values() for name in entry["options"]} | {"ngfw_hosts", "ngfw_serial"}
 MODULES = {path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")}
+METRICS = {*Metrics().to_dict(), "ngfw_sensor_up"}
 
 
 def read(name: str) -> str:
@@ -36,10 +43,24 @@ def test_links_lead_somewhere(page: str) -> None:
         assert target.startswith("https://") or (ROOT / page).parent.joinpath(target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_lines_fit_a_screen(page: str) -> None:
+    prose = re.sub(r"^```.*?^```$", "", read(page), flags=re.S | re.M).splitlines()
+    assert [line for line in prose if len(line) > 120 and not line.startswith("|")] == []
+
+
+@pytest.mark.parametrize("folder", ["plugins/module_utils/_firewall", "roles/ngfw/files/ngfw"])
+def test_contributing_says_what_each_file_holds(folder: str) -> None:
+    table = "".join(line for line in read("CONTRIBUTING.md").splitlines() if line.startswith("|"))
+    names = {path.name for path in (ROOT / folder).glob("*.py")} - {"__init__.py"}
+    folders = {f"{path.parent.name}/" for path in (ROOT / folder).glob("*/__init__.py") if not path.parent.is_symlink()}
+    assert sorted(name for name in names | folders if f"`{name}`" not in table) == []
+
+
 @pytest.mark.parametrize("page", [*PAGES, *(f"playbooks/{name}.yml" for name in sorted(PLAYBOOKS))])
 def test_names_of_ours_exist(page: str) -> None:
     for name in re.findall(r"(?<![\w./-])ngfw_[a-z_]+\b(?!\*|\.| is no variable)", read(page)):
-        assert name in VARIABLES | MODULES, name
+        assert name in VARIABLES | MODULES | METRICS, name
     for name in re.findall(r"reflex\.ngfw\.([a-z_]+)", read(page)):
         assert name in PLAYBOOKS | MODULES | {"ngfw"}, name
 
