@@ -30,6 +30,7 @@ PLAYBOOKS = {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
 SPECS = yaml.safe_load((ROOT / "roles/ngfw/meta/argument_specs.yml").read_text())["argument_specs"]
 VARIABLES = {name for entry in SPECS.values() for name in entry["options"]} | {"ngfw_hosts", "ngfw_serial"}
 MODULES = {path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")}
+PLUGINS = {path.stem for kind in ("filter", "test") for path in (ROOT / "plugins" / kind).glob("*.yml")}
 METRICS = {*Metrics().to_dict(), "ngfw_sensor_up"}
 
 
@@ -62,7 +63,7 @@ def test_names_of_ours_exist(page: str) -> None:
     for name in re.findall(r"(?<![\w./-])ngfw_[a-z_]+\b(?!\*|\.| is no variable)", read(page)):
         assert name in VARIABLES | MODULES | METRICS, name
     for name in re.findall(r"reflex\.ngfw\.([a-z_]+)", read(page)):
-        assert name in PLAYBOOKS | MODULES | {"ngfw"}, name
+        assert name in PLAYBOOKS | MODULES | PLUGINS | {"ngfw"}, name
 
 
 def test_every_playbook_is_described() -> None:
