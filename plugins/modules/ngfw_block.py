@@ -70,8 +70,8 @@ options:
     type: str
     default: 10/minute
   burst:
-    description: For O(action=rate_limit), packets that may pass before the rate counts, 1 to 10000, and no more than what
-      a day brings.
+    description: For O(action=rate_limit), packets that may pass before the rate counts, 1 to 10000, and no more than
+      what a day brings.
     type: int
     default: 5
   log_prefix:
