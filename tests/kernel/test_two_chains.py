@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall import host
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.address import parse_network
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.entry import Action, Direction, Origin
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import KernelError
@@ -74,6 +75,22 @@ def test_no_packet_passes_while_blocks_are_moved(lab, firewall, block):
             lab.firewall(chain=there).take_over(lab.firewall(chain=here))
             flood.goes_on()
     assert lab.drain(HOST) == 0
+
+
+def test_who_deployed_over_ssh_is_not_locked_out_by_a_new_name(lab, block, monkeypatch):
+    wide = block("203.0.113.0/24", duration=0)
+    monkeypatch.setattr(host, "ssh_peer", lambda: parse_network(FRIEND))
+    old = lab.firewall(chain="OLD")
+    old.block([wide])
+    assert lab.arrives(FRIEND, HOST)
+    monkeypatch.setattr(host, "ssh_peer", lambda: None)  # a service has none
+    new = lab.firewall(chain="NEW", origin=Origin.WATCHER, keep_mirror=True)
+    new.ensure()
+    new.take_over(old)
+    assert "OLD" not in lab.kernel()
+    assert not lab.arrives(ATTACKER, HOST)
+    assert lab.arrives(FRIEND, HOST)
+    assert new.look().guard(parse_network(FRIEND)).comment == "SSH peer"
 
 
 def test_of_two_ends_the_later_counts(lab, block):

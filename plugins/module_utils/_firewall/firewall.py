@@ -20,6 +20,7 @@ from .ipset import IpSets, Rejected
 from .iptables import Iptables
 from .kernel import Kernel
 from .layout import (
+    GUARDING,
     HOOKS,
     Role,
     SetSpec,
@@ -409,7 +410,7 @@ class Firewall:
         """
         with other._lock:
             state = other._kernel.state()
-            entries = (Role.BLOCK, Role.ALLOW)
+            entries = (Role.BLOCK, *GUARDING)
             other._kernel.read(state, (spec.name for spec in state.sets.values() if spec.role in entries))
             now = self._clock()
             moving = [

@@ -138,10 +138,13 @@ class Planner(Upkeep):
     def adopt(self, entries: Iterable[tuple[SetSpec, Network, Held]], lists: Mapping[SetSpec, set[Key]]) -> None:
         """Plan what another chain holds, under the names of this one: ends, rules, reasons and origins stay.
 
-        Of an entry that is in both the later end counts. What blocklists hold here already stays.
+        Of an entry that is in both the later end counts. What blocklists hold here already stays. Which addresses are
+        protected for good is looked up anew; an SSH peer is seen by its own session only.
         """
         for spec, network, held in entries:
-            present = self.state.held(spec.name, network, self.now)
+            if spec.role is Role.OWN and held.expires_at is None:
+                continue
+            present = self.plan.renew.get(spec.name, {}).get(network) or self.state.held(spec.name, network, self.now)
             if present is not None and (present.expires_at is None or not _outlasts(held, present)):
                 continue
             self._need(spec)
