@@ -79,9 +79,10 @@ def refuse_wide(wanted: Collection[Network], present: Collection[Network]) -> No
     if max(a + b for a, b in zip(sums, present_sums)) <= MOST:  # as nearly always
         return
     excess = shares(wanted).excess()
-    if not excess and not shares(present).excess():
-        both = shares((*wanted, *present)).excess()
-        excess = f"{both}, with what is blocked already" if both else ""
+    if not excess:
+        before, both = shares(present), shares((*wanted, *present))
+        crossed = Shares(*(0.0 if old > MOST else new for old, new in zip(before, both))).excess()
+        excess = f"{crossed}, with what is blocked already" if crossed else ""
     if excess:
         raise InvalidInput(
             f"the addresses cover {excess}; check them, and set allow_wide (ngfw block: --allow-wide) if that is meant"

@@ -69,6 +69,14 @@ def test_what_is_blocked_already_counts_with_a_request_until_it_covers_so_much_i
         refuse_wide(networks("0.0.0.0/1", "128.0.0.0/1"), [])
 
 
+def test_what_one_family_may_cover_does_not_depend_on_the_other():
+    meant = networks("2000::/4")  # by allow_wide
+    with pytest.raises(InvalidInput, match=r"cover 16% of all IPv4 addresses, with what is blocked already; check"):
+        refuse_wide(networks("32.0.0.0/4"), [*networks("16.0.0.0/4", "48.0.0.0/5"), *meant])
+    refuse_wide(networks("203.0.113.7"), [*networks("16.0.0.0/4", "48.0.0.0/5"), *meant])
+    refuse_wide(networks("3000::/16"), meant)
+
+
 @pytest.mark.parametrize(
     ("lines", "present", "why"),
     [
