@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+Task = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[3]
 INVENTORY = "here ansible_connection=local ansible_python_interpreter=/usr/bin/python3 "
 # Ends before anything is done on the host: what is wrong is wrong before a connection.
@@ -51,16 +53,19 @@ class Run:
         assert "Reach the host" not in done.stdout.partition("Check the variables")[2], output
         return output
 
-    def values(self, *extra: str, inventory: str = "", **names: str) -> dict[str, Any]:
-        """What expressions in the role's own terms come to, after its variables were checked."""
+    def values(self, *extra: str, inventory: str = "", tasks: Sequence[Task] = (), **names: str) -> dict[str, Any]:
+        """What expressions in the role's own terms come to, after its variables were checked, and after `tasks`."""
         role = {"name": "reflex.ngfw.ngfw", "tasks_from": "variables", "public": True}
         content = "{{ {" + ", ".join(f"'{name}': {value}" for name, value in names.items()) + "} | to_json }}"
         tasks = [
             {"ansible.builtin.include_role": role, "vars": {"__ngfw_entry": "main"}},
+            *tasks,
             {"ansible.builtin.copy": {"content": content, "dest": str(self.directory / "found.json")},
-             "check_mode": False, "vars": {"role_path": str(ROOT / "roles/ngfw")}},
+             "check_mode": False},
         ]  # fmt: skip
-        play = [{"hosts": "all", "gather_facts": False, "tasks": tasks}]
+        play = [
+            {"hosts": "all", "gather_facts": False, "vars": {"role_path": str(ROOT / "roles/ngfw")}, "tasks": tasks}
+        ]
         (self.directory / "play.yml").write_text(yaml.safe_dump(play))
         done = self(str(self.directory / "play.yml"), *extra, inventory=inventory)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -188,3 +193,16 @@ def test_a_whitelist_keeps_its_comments_and_a_secret_is_not_shown_in_a_differenc
     assert found["config"] == ["192.0.2.0/28", {"address": "198.51.100.7", "comment": "office"}]
     assert found["pushed"] == ["192.0.2.0/28", "192.0.2.99", {"address": "198.51.100.7", "comment": "office"}]
     assert found["shows"] is False
+
+
+@pytest.mark.feature("S12")
+def test_nor_is_a_secret_shown_that_leaves_the_configuration(run: Run) -> None:
+    """By the role's own tasks up to the one that writes it."""
+    tasks = yaml.safe_load((ROOT / "roles/ngfw/tasks/config.yml").read_text(encoding="utf-8"))
+    looking = ("ansible.builtin.find", "ansible.builtin.set_fact", "ansible.builtin.slurp")
+    looks = [task for task in tasks if any(module in task for module in looking)]
+    place = json.dumps({"__ngfw_config_file": str(run.directory / "ngfw.yml"), "ngfw_suricata_manage": False})
+    written = run.directory / "ngfw.yml"
+    for url, shown in (("https://joe:hunter2@lists.example/a", False), ("https://lists.example/a", True)):
+        written.write_text(f"intel: {{netsets: [{{name: x, path: /x, url: '{url}'}}]}}\n")
+        assert run.values(place, tasks=looks, shows="__ngfw_config_diff")["shows"] is shown
