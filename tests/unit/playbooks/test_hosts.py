@@ -51,7 +51,7 @@ def test_uninstall_does_not_guess_which_hosts_are_meant(checkout: Path) -> None:
 
 
 @pytest.mark.feature("U8")
-@pytest.mark.parametrize("words", [("-e", "ngfw_hosts=web"), ("--limit", "web")])
+@pytest.mark.parametrize("words", [("-e", "ngfw_hosts=web"), ("-e", '{"ngfw_hosts": ["web"]}'), ("--limit", "web")])
 def test_uninstall_of_hosts_that_were_named(checkout: Path, words: tuple[str, ...]) -> None:
     code, output = ran(checkout, "reflex.ngfw.uninstall", *words)
     assert code != 0
@@ -59,6 +59,17 @@ def test_uninstall_of_hosts_that_were_named(checkout: Path, words: tuple[str, ..
     assert "one: NOT REACHED" in output
     assert "two: NOT REACHED" not in output
     assert "-e ngfw_remove_logs=true removes ours" in output
+
+
+@pytest.mark.feature("U8")
+@pytest.mark.parametrize("playbook", ["uninstall", "flush"])
+def test_hosts_that_only_the_inventory_names_are_not_taken_for_chosen(checkout: Path, playbook: str) -> None:
+    """A play's hosts are chosen before an inventory's variables are read: it would have touched all of them."""
+    (checkout / "hosts.ini").write_text(INVENTORY + "[all:vars]\nngfw_hosts=web\n")
+    code, output = ran(checkout, f"reflex.ngfw.{playbook}")
+    assert code != 0
+    assert "ngfw_hosts is web in the inventory, where no play can see it" in output
+    assert "Reach the host" not in output
 
 
 @pytest.mark.feature("U8")
