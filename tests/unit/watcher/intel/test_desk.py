@@ -227,6 +227,19 @@ def test_a_site_cannot_use_up_the_budget_of_others(
     assert detail == "the share of 2001:db8:7::/48 in the budget is used up"
 
 
+@pytest.mark.feature("S4", "B2")
+def test_what_was_put_off_for_its_site_is_asked_when_there_is_a_share_again(
+    office: Callable[..., Office], server: Any, monkeypatch: pytest.MonkeyPatch, helper: Any
+) -> None:
+    monkeypatch.setattr(budget_module, "MINUTE", 0.3)
+    here = office(per_minute=4, per_day=400)
+    site = [parse_host(f"2001:db8:7:{number:x}::1") for number in range(4)]
+    for address in site:
+        here.state(address, Case("rule", "x"))
+    helper.until(lambda: {each.address for each in here.collect() if each.final} == set(site))
+    assert len(server.requests) == len(site)
+
+
 @pytest.mark.feature("S4")
 def test_a_site_drops_only_its_own_open_lookups(office: Callable[..., Office], server: Any, helper: Any) -> None:
     server.behave = server.hang

@@ -230,7 +230,7 @@ class Lookups:
             pause = self._gate.share(lookup.address, now)
             if pause is None:
                 return lookup
-            self._waiting.put_off(lookup, pause.until)
+            self._waiting.put_off(lookup, time.monotonic() + pause.until - now)
             self._mailbox.put(Counted(NAME, pause.state.value))
             self._tell(lookup, pause.verdict(now))
         return None
