@@ -140,6 +140,21 @@ def test_addresses_of_a_network_that_are_counted_together_are_blocked_one_by_one
     assert outcomes(setup.feed(*apart, now=NOW + 60)) == []
 
 
+@pytest.mark.feature("S5", "S7")
+@pytest.mark.parametrize("ahead", [0.0, 30.0])
+def test_events_of_one_flow_count_one_by_one_also_from_a_sensor_whose_clock_is_ahead(ahead: float) -> None:
+    setup = Setup(RULES.replace("severity: high", "severity: high\n    threshold: 3"))
+    lines = [alert(at=NOW + ahead + n, flow_id=7, in_iface="eth0") for n in range(3)]
+    assert outcomes(setup.feed(b"".join(lines), now=NOW + 3)) == [("new", "block", "203.0.113.7")]
+
+
+@pytest.mark.feature("S5", "S7")
+def test_events_of_one_flow_count_one_by_one_also_without_a_readable_time() -> None:
+    setup = Setup(RULES.replace("severity: high", "severity: high\n    threshold: 3"))
+    lines = [alert(timestamp="?", flow_id=7, in_iface="eth0") for _n in range(3)]
+    assert outcomes(setup.feed(b"".join(lines), now=NOW + 3)) == [("new", "block", "203.0.113.7")]
+
+
 def test_a_line_becomes_a_decision(setup: Setup) -> None:
     batch = setup.feed(alert())
     assert outcomes(batch) == [("new", "block", "203.0.113.7")]

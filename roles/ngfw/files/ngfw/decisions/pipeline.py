@@ -300,7 +300,8 @@ class Pipeline:
                 resolution = self._resolve(event.record)
                 # The clock of another sensor may be ahead, or ours was set back.
                 counted = time if now is None or time <= now else now
-                hits = self._engine.feed(event.type, event.record, counted, dated=dated)
+                stamped = math.nan if event.time is None else time
+                hits = self._engine.feed(event.type, event.record, counted, dated=dated, stamped=stamped)
             except Exception as error:
                 self._broken(error, chunk.path)
             else:

@@ -237,10 +237,13 @@ class Engine:
                 if part is not None:
                     part.forget_after(time)
 
-    def feed(self, event_type: str, record: Record, time: float, *, dated: bool = True) -> list[Hit]:
-        """The hits of an event at its own time (epoch seconds), in the order of the rules.
+    def feed(
+        self, event_type: str, record: Record, time: float, *, dated: bool = True, stamped: float | None = None
+    ) -> list[Hit]:
+        """The hits of an event that counts at this time (epoch seconds), in the order of the rules.
 
         One that is not `dated` counts for nothing: it hits rules that count nothing, and no rule remembers it.
+        `stamped` is its own time where that is another, NaN where it has none: only this tells doubles.
         """
         hits: list[Hit] = []
         plan = self._plans.get(event_type)
@@ -253,7 +256,7 @@ class Engine:
                 count = 1
                 if runner.counts:
                     if double is None:
-                        double = self._doubles.is_double(event_type, record, time)
+                        double = self._doubles.is_double(event_type, record, time if stamped is None else stamped)
                     count = 0 if double else runner.count(record, time)
                 if count:
                     hits.append(Hit(runner.rule, record, time, count))
