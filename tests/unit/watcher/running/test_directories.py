@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ngfw.effects.journal import DAEMON_LOG, Journal
-from ngfw.effects.state import CURSOR, LOCK, State, StateError
+from ngfw.effects.state import CURSOR, IN_FORCE, LOCK, State, StateError
 from ngfw.running.directories import Directories
 
 pytestmark = pytest.mark.feature("S6")
@@ -71,6 +71,16 @@ def remove(path: Path) -> None:
     for each in path.iterdir():
         each.unlink()
     path.rmdir()
+
+
+def test_a_file_that_nobody_makes_again_is_missed_once(setup: Setup) -> None:
+    """As in_force in a dry run, which does not write it."""
+    setup.state.keep(IN_FORCE, b"")
+    setup.run()
+    (setup.state_directory / IN_FORCE).unlink()
+    setup.run()
+    setup.run()
+    assert (setup.rest.moved, setup.rest.touched) == (1, 1)
 
 
 def test_what_is_removed_comes_back_locked(setup: Setup) -> None:
