@@ -57,3 +57,12 @@ def test_what_only_the_watcher_sees_is_said_while_it_lives(tmp_path: Path) -> No
         (state,) = source_states([LogSource(str(log))], told(log, alive, said))
         assert (state["problem"], state["lag"]) == ((said, 12) if alive else ("", None))
         assert state["last_event"] == 1795345760.9
+
+
+@pytest.mark.feature("S1")
+@pytest.mark.parametrize("sources", [5, "text", ["text"], [{"lag": 1}], [{"path": []}], {"path": 1}, None])
+def test_what_a_lesser_user_wrote_of_sources_is_not_relied_on(tmp_path: Path, sources: Any) -> None:
+    log = tmp_path / "eve.json"
+    log.write_text(EVENT)
+    (state,) = source_states([LogSource(str(log))], {"alive": True, "sources": sources})
+    assert (state["problem"], state["lag"], state["last_event"]) == ("", None, None)

@@ -73,7 +73,9 @@ def block_summary(blocks: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def source_states(sources: Sequence[LogSource], status: dict[str, Any]) -> list[dict[str, Any]]:
     """Each source as it is now, with how far a watcher that is alive has come in it."""
-    told = {each["path"]: each for each in status.get("sources", ())}
+    listed = status.get("sources")  # whoever is the watcher's user may have written it
+    entries = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    told = {each["path"]: each for each in entries if isinstance(each.get("path"), str)}
     may_read = reader_for(USER)
     states = []
     for source in sources:
