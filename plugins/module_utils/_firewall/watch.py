@@ -192,6 +192,7 @@ class LossWatch:
                 since = self._empty_since.setdefault(name, self._clock())
                 if self._clock() - since >= UNUSED_SECONDS:
                     unused.append(name)
+                    del self._empty_since[name]  # where a rule of others' keeps it, the next attempt is as far away
         return Losses(tuple(missing), tuple(blocks), tuple(unused))
 
 

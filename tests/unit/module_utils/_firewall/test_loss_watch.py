@@ -104,3 +104,15 @@ def test_a_rate_is_unused_after_its_set_was_empty_for_long() -> None:
     assert desk.look() == Losses()
     desk.monotonic = 2 * UNUSED_SECONDS + 1
     assert desk.look() == Losses(unused=(RATE.name,))
+
+
+@pytest.mark.feature("S6")
+def test_an_unused_set_that_stays_is_not_named_each_second() -> None:
+    """A rule of somebody else's uses it: each attempt to remove it reads all rules anew."""
+    desk = Desk(allow=0, drop=0)
+    desk.sets.sizes[RATE.name] = 0
+    named = 0
+    for second in range(3 * int(UNUSED_SECONDS)):
+        desk.monotonic = second
+        named += bool(desk.look().unused)
+    assert named == 2

@@ -69,7 +69,7 @@ class Healing:
         except FirewallError:  # what keeps us from looking keeps us from repairing, and that is said
             self._soon()
             return
-        self._unused = losses.unused
+        self._unused = losses.unused or self._unused
         if losses.sets or losses.unused:
             self._soon()
         if losses.blocks:
