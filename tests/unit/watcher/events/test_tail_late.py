@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 from ngfw.events import late as late_files
-from ngfw.events.logfile import Mark
+from ngfw.events.late import LateFiles
+from ngfw.events.logfile import Lines, LogFile, Mark
+from ngfw.events.packed import open_log
+from ngfw.events.rotation import Ledger
 
 from .conftest import Opener, append, chunks, lines, look_around, readable, rest, shift, write
 
@@ -199,3 +204,33 @@ def test_a_file_that_came_at_the_moment_of_a_look_is_found(opened: Opener, log: 
     os.utime(log.parent, ns=(before.st_atime_ns, before.st_mtime_ns))
     look_around(tail)
     assert rest(tail) == written
+
+
+class Gone(LogFile):
+    """An open file of a network file system that went away."""
+
+    def read(self, limit: int) -> Lines:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    def size(self) -> int:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+
+def test_a_late_file_that_went_away_is_let_go(tmp_path: Path) -> None:
+    path = tmp_path / "eve.json.1"
+    append(path, lines(1))
+    late = LateFiles(Ledger().finish, lambda text: None)
+    late.add(Gone(str(path)))
+    assert late.read(1000) is None
+    assert late.marks() == []
+
+
+def test_a_damaged_file_among_late_ones_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "eve.json.1.gz"
+    path.write_bytes(gzip.compress(lines(1000))[:-20])
+    said: list[str] = []
+    late = LateFiles(lambda file: None, said.append)
+    late.add(open_log(str(path)))
+    while late.read(1 << 16) is not None:
+        pass
+    assert [text.startswith(f"{path}: is damaged") for text in said] == [True]

@@ -55,6 +55,9 @@ class LateFiles:
         except (TruncatedError, OSError):
             self._let_go(file)
             return None
+        if file.problem:
+            self._report(f"{file.path}: {file.problem}")
+            file.problem = ""
         if lines.taken:
             self._last_change[file] = time.monotonic()
             return lines._replace(more=True)

@@ -54,7 +54,9 @@ class Ledger:
 
     def finish(self, file: LogFile) -> None:
         """Remember that `file` is read to its end, what is torn there included."""
-        mark = file.mark()._replace(offset=file.size())
+        mark = file.mark()
+        with suppress(OSError):  # of a network file system that went away
+            mark = mark._replace(offset=file.size())
         if mark.length:
             self.remember(os.path.dirname(file.path), mark)
 
