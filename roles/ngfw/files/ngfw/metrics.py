@@ -9,6 +9,8 @@ from typing import Any
 
 REACTION_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
+_OF_SURICATA = ("stats", "engine")
+
 
 class Histogram:
     """Observations in seconds, counted by upper bound; the last bucket holds what exceeds every bound."""
@@ -61,8 +63,8 @@ class Metrics:
         self.reaction = Histogram()
 
     def events_seen(self) -> int:
-        """All events, of whatever type."""
-        return sum(self.events.values())
+        """All events that tell of packets: not what Suricata writes about itself, which comes without any, too."""
+        return sum(self.events.values()) - sum(self.events[kind] for kind in _OF_SURICATA)
 
     def to_dict(self) -> dict[str, Any]:
         """The counters as `ngfw status --json` prints them."""

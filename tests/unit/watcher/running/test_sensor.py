@@ -8,6 +8,7 @@ from typing import Callable
 
 import pytest
 from ngfw.display.status import sensor_status
+from ngfw.metrics import Metrics
 from ngfw.running.sensor import (
     ALIVE,
     DEAF,
@@ -149,3 +150,10 @@ def test_without_the_unit_nothing_is_said(host: Host) -> None:
     monitor.start()
     timer.call()
     assert (monitor.state, said) == (UNKNOWN, [])
+
+
+@pytest.mark.feature("S10")
+def test_what_suricata_writes_about_itself_is_nothing_heard() -> None:
+    metrics = Metrics()
+    metrics.events.update({"stats": 40, "engine": 2, "flow": 1})
+    assert metrics.events_seen() == 1
