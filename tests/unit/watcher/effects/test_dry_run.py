@@ -20,7 +20,8 @@ from ngfw.effects.recorder import Recorder
 from ngfw.effects.state import State
 from ngfw.effects.transaction import Transaction
 from ngfw.events.tail import Chunk
-from ngfw.firewall.entry import Block, Entry
+from ngfw.firewall.address import parse_network
+from ngfw.firewall.entry import Action, Block, Direction, Entry
 from ngfw.firewall.result import Result
 from ngfw.metrics import Metrics
 from ngfw.rules.load import parse_rules
@@ -172,3 +173,26 @@ def test_a_day_of_dry_run_and_the_same_day_live_differ_in_a_word(tmp_path: Path)
     made = {word: sum(day.metrics.actions.values()) for word, day in days.items()}
     assert made[True] == made[False]
     assert {result for _kind, result in days[True].metrics.actions} == {"dry_run"}
+
+
+class Busy(float):
+    """A moment at which another block comes, as the loop makes one while a thread asks what is in force."""
+
+    recorder: Recorder
+
+    def __ge__(self, other: float) -> bool:
+        self.recorder.put(block(len(self.recorder.in_force(float(self)))), float(self))
+        return float(self) >= other
+
+
+def block(number: int) -> Block:
+    return Block(parse_network(f"203.0.113.{number}"), Action.DROP, Direction.SOURCE, 1800, "High", "RULE High")
+
+
+@pytest.mark.feature("B8")
+def test_what_is_in_force_can_be_asked_for_while_blocks_come() -> None:
+    recorder = Recorder()
+    recorder.put(block(0), START)
+    moment = Busy(START + 1)
+    moment.recorder = recorder
+    assert [entry.block for entry in recorder.in_force(moment)] == [block(0)]

@@ -112,8 +112,8 @@ class Recorder:
         }
 
     def in_force(self, now: float) -> list[Entry]:
-        """The entries that have not ended."""
-        return [entry for entry in self._entries.values() if not _is_over(entry, now)]
+        """The entries that have not ended. A thread may ask while another one puts blocks in force."""
+        return [entry for entry in list(self._entries.values()) if not _is_over(entry, now)]
 
     def _forget(self, now: float) -> None:
         self._entries = {entry.block[:3]: entry for entry in self.in_force(now)}
