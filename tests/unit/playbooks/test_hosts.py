@@ -72,6 +72,15 @@ def test_hosts_that_only_the_inventory_names_are_not_taken_for_chosen(checkout: 
     assert "Reach the host" not in output
 
 
+@pytest.mark.feature("U4")
+def test_status_tells_a_host_whose_variables_are_refused_from_one_that_is_not_reached(checkout: Path) -> None:
+    (checkout / "hosts.ini").write_text(INVENTORY.rstrip("\n") + " ngfw_whitelst=192.0.2.1\n")
+    code, output = ran(checkout, "reflex.ngfw.status")
+    assert code != 0
+    assert "one NOT REACHED" in output
+    assert "two FAILED - - - - - - failed before it could be asked" in output
+
+
 @pytest.mark.feature("U8")
 def test_every_playbook_says_at_its_top_which_hosts_it_touches() -> None:
     for path in (ROOT / "playbooks").glob("*.yml"):
