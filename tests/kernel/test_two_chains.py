@@ -102,6 +102,19 @@ def test_of_two_ends_the_later_counts(lab, block):
     assert durations == {ATTACKER: 7200, "203.0.113.9": 7200, "203.0.113.10": 0, "203.0.113.11": 0}
 
 
+def test_of_two_rates_the_one_that_lasts_longer_counts(lab, block):
+    def limited(address, duration, rate):
+        return block(address, duration=duration, action=Action.RATE_LIMIT, rate=rate)
+
+    old, new = lab.firewall(chain="OLD"), lab.firewall(chain="NEW", keep_mirror=True)
+    old.block([limited(ATTACKER, 60, "7/minute"), limited("203.0.113.9", 7200, "7/minute")])
+    new.block([limited(ATTACKER, 7200, "9/minute"), limited("203.0.113.9", 60, "9/minute")])
+    new.take_over(old)
+    for firewall in (new, lab.firewall(chain="NEW")):
+        found = sorted((str(each.block.network), each.block.duration, each.block.rate) for each in firewall.entries())
+        assert found == [(ATTACKER, 7200, "9/minute"), ("203.0.113.9", 7200, "7/minute")]
+
+
 def test_a_chain_whose_set_somebody_uses_stays_in_force(lab, block):
     old, new = lab.firewall(chain="OLD"), lab.firewall(chain="NEW")
     old.block([block(ATTACKER)])

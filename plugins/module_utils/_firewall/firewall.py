@@ -421,7 +421,8 @@ class Firewall:
             ]
             lists = {renamed(spec, self._chain): found for spec, found in other._list_members(state).items()}
             with self._planning(False, look_again=True) as planner:
-                self._kernel.read(planner.state, {spec.name for spec, _network, _held in moving})
+                sets = planner.state.sets.values()
+                self._kernel.read(planner.state, [spec.name for spec in sets if spec.role in entries])
                 planner.adopt(moving, lists)
             other.remove()
         return planner.result

@@ -145,8 +145,12 @@ class Planner(Upkeep):
             if spec.role is Role.OWN and held.expires_at is None:
                 continue
             present = self.plan.renew.get(spec.name, {}).get(network) or self.state.held(spec.name, network, self.now)
+            elsewhere = self.state.elsewhere(spec, network, self.now)
+            present = elsewhere[1] if present is None and elsewhere else present
             if present is not None and (present.expires_at is None or not _outlasts(held, present)):
                 continue
+            if elsewhere:
+                self.plan.delete.setdefault(elsewhere[0].name, []).append(network)
             self._need(spec)
             self.plan.add.setdefault(spec.name, {})[network] = held
             if spec.role is Role.BLOCK:
