@@ -302,3 +302,25 @@ def test_the_next_run_knows_how_the_last_one_ended(tmp_path: Path) -> None:
     (tmp_path / "lock").write_bytes(b"\xff" * 100)
     assert run("end") == (True, 0)
     assert run("end") == (False, 0)
+
+
+@pytest.mark.feature("S3")
+@pytest.mark.parametrize("damaged", [False, True])
+def test_an_announcement_that_is_given_up_is_out_of_the_way(state: State, damaged: bool) -> None:
+    state.announce([INTENT])
+    if damaged:
+        (state.directory / PENDING).write_bytes(b"[" * 100_000 + b"\n")
+    aside = state.give_up()
+    assert aside.exists()
+    assert state.pending() is None
+    assert state.positions() == (None if damaged else INTENT.positions)
+
+
+@pytest.mark.feature("S3")
+def test_what_another_run_left_outside_the_directory_stops_no_start(tmp_path: Path) -> None:
+    state = State(tmp_path / "state", report=print, run_directory=tmp_path / "run")
+    state.lock()
+    state.leave(INTENT.positions)
+    (left,) = (tmp_path / "run").glob("*.cursor")
+    left.write_bytes(b"[" * 100_000 + b"\n")
+    assert state.positions() is None

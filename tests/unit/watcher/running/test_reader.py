@@ -74,3 +74,19 @@ def test_each_source_tells_how_far_it_was_read(tmp_path: Path) -> None:
         reader.adopt(replace(config, sources=(none,)))
         assert [each["path"] for each in reader.sources()] == [none.path]
         reader.close()
+
+
+@pytest.mark.feature("S3")
+def test_what_is_read_with_care_is_not_looked_into_for_the_status(tmp_path: Path) -> None:
+    """It may be what earlier runs died at."""
+    log = LogSource(str(tmp_path / "eve.json"))
+    Path(log.path).write_bytes(b'{"timestamp":"2026-11-22T11:09:20.936002+0000","event_type":"stats"}\n')
+    config = replace(Config.default(), sources=(log,), start_at="beginning")
+    with Loop(()) as loop:
+        reader = Reader(loop, State(tmp_path, report=print), config, report=print)
+        reader.open(None)
+        while reader.read(512):
+            pass
+        (state,) = reader.sources()
+        assert (state["lag"], state["last_event"]) == (0, None)
+        reader.close()

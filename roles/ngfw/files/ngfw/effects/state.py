@@ -34,6 +34,8 @@ _BLANK = b" " * 4096
 _SIGNATURE = 40
 _MAX_CURSOR_BYTES = 1 << 20
 
+_DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError)
+
 _WITHOUT = {
     CURSOR: "reading begins where start_at says; 'ngfw replay' tells what lines written since the last run would do",
     PENDING: "the batch that it announced is read again",
@@ -162,7 +164,7 @@ class State:
     def positions(self) -> dict[str, Any] | None:
         """Where reading goes on, None at the first start. A file that is not readable as such is put aside."""
         left = self._beside.with_suffix(".cursor")
-        with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+        with suppress(OSError, *_DAMAGE):
             positions = intent.decode_positions(read_bytes(left, _MAX_CURSOR_BYTES))
             self.move(positions)
             os.unlink(left)
@@ -229,7 +231,7 @@ class State:
             problem = error.strerror
         except OSError as error:
             raise StateError(f"cannot read {path} ({error.strerror}); let the watcher's user read it") from None
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+        except _DAMAGE as error:
             problem = f"is damaged ({type(error).__name__}: {error})"
         try:
             aside = self.put_aside(name)
@@ -242,11 +244,14 @@ class State:
         return None
 
     def give_up(self) -> Path:
-        """Put aside what is announced, and go on after it; returns what its file is called now. Raises OSError."""
-        positions = self.load(PENDING, intent.decode_positions)
-        if positions is not None:
-            self.move(positions)
-        return self.put_aside(PENDING)
+        """Put aside what is announced, and go on after it; returns what its file is called now. Raises OSError.
+
+        It is put aside first: runs may have died at reading it.
+        """
+        aside = self.put_aside(PENDING)
+        with suppress(*_DAMAGE):
+            self.move(intent.decode_positions(read_bytes(aside, MAX_BYTES)))
+        return aside
 
     def put_aside(self, name: str) -> Path:
         """Rename a file of this directory; returns what it is called now. Raises OSError."""

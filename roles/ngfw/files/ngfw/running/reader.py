@@ -70,7 +70,10 @@ class Reader:
                 self._listen(self._tail)
 
     def read(self, step: int | None = None) -> list[Chunk]:
-        """The next new lines, of STEP_BYTES by default; if there are none, the loop is woken when there are."""
+        """The next new lines, of STEP_BYTES by default; if there are none, the loop is woken when there are.
+
+        With a `step` they are read with care, as an earlier run may have died at one: nothing else looks into them.
+        """
         if self._tail is None:
             return []
         chunks = self._tail.read(step or STEP_BYTES)
@@ -78,8 +81,8 @@ class Reader:
             self._due = True
         else:
             self._listen(self._tail)
-        for chunk in chunks:
-            self._newest[self._tail.source_of(chunk.path)] = chunk
+        if step is None:
+            self._newest.update((self._tail.source_of(chunk.path), chunk) for chunk in chunks)
         return chunks
 
     def before(self) -> Iterator[Chunk]:
