@@ -227,6 +227,25 @@ def test_a_site_cannot_use_up_the_budget_of_others(
     assert detail == "the share of 2001:db8:7::/48 in the budget is used up"
 
 
+@pytest.mark.feature("U5")
+def test_that_there_is_no_key_stays_known_while_one_is_looked_for(
+    office: Callable[..., Office], clock: Any, abuseipdb: AbuseIPDB, helper: Any
+) -> None:
+    key = Path(abuseipdb.key_file)
+    text = key.read_text()
+    key.unlink()
+    here = office(clock)
+    here.state(ONE, Case("rule", "x"))
+    here.answer(ONE, State.UNKNOWN)
+    assert not here.desk.knows_anything()
+    clock.now += 31
+    assert not here.desk.knows_anything()
+    key.write_text(text)
+    here.state(TWO, Case("rule", "x"))
+    here.answer(TWO, State.CLEAN)
+    assert here.desk.knows_anything()
+
+
 @pytest.mark.feature("S4", "B2")
 def test_what_was_put_off_for_its_site_is_asked_when_there_is_a_share_again(
     office: Callable[..., Office], server: Any, monkeypatch: pytest.MonkeyPatch, helper: Any

@@ -83,7 +83,7 @@ class Desk:
 
     def knows_anything(self) -> bool:
         """Whether a list is in force, or a provider can be asked: else nobody can be of bad reputation."""
-        return self._lists.any_loaded() or self._lookups.unavailable() is None
+        return self._lists.any_loaded() or not self._lookups.has_no_key()
 
     def fileno(self) -> int:
         """Readable when there may be something to collect."""

@@ -62,6 +62,11 @@ class Gate:
         if self._pause is not None and self._pause.state is not State.OVER_BUDGET:
             self._pause = None
 
+    @property
+    def has_no_key(self) -> bool:
+        """Whether there was no key the last time that one was needed. For any thread."""
+        return bool(self._no_key)
+
     def pause(self, now: float) -> Pause | None:
         """The pause that is kept at present, not counting the budget. For any thread."""
         pause = self._pause

@@ -127,6 +127,10 @@ class Lookups:
         pause = self._gate.pause(now)
         return pause.verdict(now) if pause is not None and pause.state is State.UNKNOWN else None
 
+    def has_no_key(self) -> bool:
+        """Whether there was no key when somebody was to be asked last: one is looked for every half a minute."""
+        return self._gate.has_no_key
+
     def health(self) -> dict[str, str]:
         """How the provider is: {name, state, detail}."""
         key = read_key(self._settings)
