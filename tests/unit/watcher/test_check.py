@@ -81,7 +81,7 @@ def test_a_suricata_without_our_flowbits_is_named(tmp_path: Path) -> None:
     log.write_bytes(plain * 5)
     (warning,) = check.flowbits(config)
     assert warning.startswith(f"source {log}: none of its last 5 records")
-    assert "docs/decisions.md" in warning
+    assert "ngfw.rules" in warning
     assert list(check.flowbits(replace(config, spoof_guard=False))) == []
     log.write_bytes(plain * 5 + marked)
     assert list(check.flowbits(config)) == []

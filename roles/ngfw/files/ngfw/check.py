@@ -52,7 +52,7 @@ def flowbits(config: Config) -> Iterator[str]:
                 yield (
                     f"source {path}: none of its last {len(marked)} records of TCP conversations has the flowbit "
                     "ngfw.established, so the spoof guard goes by the protocol that Suricata recognised, which forged "
-                    "packets can lead to; give Suricata the signatures of 'Proof' in docs/decisions.md"
+                    "packets can lead to; let the role manage Suricata, or load its signatures (ngfw.rules)"
                 )
 
 

@@ -83,7 +83,7 @@ def test_two_breakers_count_apart_and_recover() -> None:
     assert forgeable[5:] == ["breaker: 5 blocks in 60 s on evidence that can be forged"] * 2
     established = [surges.refusal(True, 1.0) for _ in range(21)]
     assert established[:20] == [None] * 20
-    assert established[20] == "breaker: 20 blocks in 60 s on established flows"
+    assert established[20] == "breaker: 20 blocks in 60 s on completed handshakes"
     assert surges.high_alert(1.0)
     modes = surges.modes(1.0)
     assert modes.keys() == MEANING.keys()

@@ -10,11 +10,11 @@ from ..settings.config import CircuitBreaker, HighAlert
 HIGH_ALERT = "high-alert mode"
 _BREAKERS = {
     False: "circuit breaker for evidence that can be forged",
-    True: "circuit breaker for established flows",
+    True: "circuit breaker for completed handshakes",
 }
 MEANING = {
     HIGH_ALERT: "rules with 'intel: require' block at once and lift later, as 'confirm' does",
-    _BREAKERS[False]: "there are more new blocks than circuit_breaker allows; those of established flows go on",
+    _BREAKERS[False]: "there are more new blocks than circuit_breaker allows; those after a completed handshake go on",
     _BREAKERS[True]: "there are four times more new blocks than circuit_breaker allows; is somebody replaying traffic?",
 }
 """What it means that a mode is on."""
@@ -87,7 +87,7 @@ class Surges:
         """Why a new block has to be refused; None if it may be made, and then it counts."""
         breaker = self._breakers[established]
         if breaker.active(now):
-            kind = "established flows" if established else "evidence that can be forged"
+            kind = "completed handshakes" if established else "evidence that can be forged"
             return f"breaker: {self._limits[established]} blocks in {self._window} s on {kind}"
         breaker.add(now)
         self._high_alert.add(now)

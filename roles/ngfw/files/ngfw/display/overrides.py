@@ -30,7 +30,7 @@ def _told(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, RuleAction):
-        length = format_duration(value.duration) if value.duration else "for ever"
+        length = format_duration(value.duration) if value.duration else "permanent"
         return f"{value.action.value} {value.target} {length}"
     if isinstance(value, Sequence):
         return f"after {value.after} within {value.within} s"

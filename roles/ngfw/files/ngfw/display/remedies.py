@@ -45,8 +45,9 @@ def _spoofable(detail: str, protocol: str | None) -> str:
             f"anybody can write the source of {protocol}; a rule with spoofable: true acts all the same: keep it short"
         )
     return (
-        "no proof of a handshake: neither a protocol that Suricata recognised nor the flowbit ngfw.established (a "
-        "signature of the role sets it, metadata: yes under alert in eve-log shows it); spoofable: true needs no proof"
+        "no proof of a handshake: the role's signatures set the flowbit ngfw.established after one (metadata: yes "
+        "under alert in eve-log shows it; only where they are missing, a protocol that Suricata recognised counts); "
+        "spoofable: true needs no proof"
     )
 
 

@@ -157,7 +157,7 @@ def plain_line(fields: Mapping[str, Any]) -> str:
     """A decision that was not put into effect, as people read it on a screen; `fields` are those of alerts.json."""
     length, sid, msg = "", fields["sid"], fields["msg"]
     if fields["duration"] is not None:
-        length = f" for {format_duration(fields['duration'])}" if fields["duration"] else " for ever"
+        length = f" for {format_duration(fields['duration'])}" if fields["duration"] else " permanently"
     signature = f" SID={sid}" if sid is not None else ""
     message = f' "{quoted(msg)}"' if msg else ""
     return (
