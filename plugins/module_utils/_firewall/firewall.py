@@ -3,57 +3,40 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, TypeVar
+from typing import Any
 
-from . import boot, host, saved
-from .address import FAMILIES, IPV4, IPV6, Key, Network, from_key
-from .entry import Action, Block, Direction, Entry, Origin, valid_rule_name
-from .errors import InvalidInput, SetFull, SetMissing
-from .guards import Guards, WhitelistItem
+from . import boot, saved
+from .address import IPV6, Key, Network, from_key
+from .entry import Action, Block, Direction, Entry, valid_rule_name
+from .errors import InvalidInput, SetMissing
+from .guards import WhitelistItem
 from .info import GATHER, Info, Listing
-from .ipset import IpSets, Rejected
-from .iptables import Iptables
-from .kernel import Kernel
 from .layout import (
     GUARDING,
-    HOOKS,
     Role,
     SetSpec,
-    allow_set,
     block_set,
     list_set,
-    own_set,
     renamed,
     sibling_chains,
-    valid_chain,
     valid_list_name,
 )
-from .lock import Lock
 from .netset import Netset
-from .plan import Planner
 from .result import Refusal, Result
-from .runner import Runner, SystemRunner
 from .sanity import contents, objection
 from .sight import Sight
-from .state import Entries, State, as_entry
-from .watch import Losses, LossWatch
-
-RUN_DIRECTORY = Path("/run/ngfw")
-
-_T = TypeVar("_T")
-_NO_IPV6 = "this kernel has no IPv6"
+from .state import as_entry
+from .transaction import NO_IPV6, Transactions, in_order
+from .watch import Losses
 
 _SCOPES = ("blocks", "blocklists", "whitelist")
-_NAMED = 200
 _WARNED = 20
 
 
-class Firewall:
+class Firewall(Transactions):
     """One chain and its sets, in this network namespace.
 
     All methods that change something take `dry_run`: then nothing is touched, and the result is what would come.
@@ -63,48 +46,6 @@ class Firewall:
     With `keep_mirror` (for a process that stays) sets are read once and kept while nobody else writes; look-ups and
     blocks then take microseconds.
     """
-
-    def __init__(
-        self,
-        *,
-        chain: str = "NGFW",
-        families: Sequence[str] = FAMILIES,
-        hooks: Sequence[str] | None = None,
-        usual_hooks: Sequence[str] = HOOKS,
-        origin: Origin,
-        runner: Runner | None = None,
-        run_directory: Path = RUN_DIRECTORY,
-        keep_mirror: bool = False,
-        clock: Callable[[], float] = time.time,
-        give_up: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """`give_up` is asked while another writer is waited for; if it is true, LockTimeout is raised at once."""
-        self._chain = valid_chain(chain)
-        self._asked_families = _in_order(families, FAMILIES, "families")
-        self._hooks = None if hooks is None else _in_order(hooks, HOOKS, "hooks")
-        self._usual_hooks = usual_hooks
-        self._families = [f for f in self._asked_families if f == IPV4 or host.has_ipv6()]
-        if not self._families:
-            raise InvalidInput("families is [ipv6], but this kernel has no IPv6; use [ipv4]")
-        self._origin = origin
-        self._clock = clock
-        self._keep_mirror = keep_mirror
-        self._sets = IpSets()
-        self._tables = Iptables(runner or SystemRunner())
-        self._lock = Lock(run_directory, chain, give_up=give_up)
-        self._kernel = Kernel(
-            chain,
-            self._families,
-            sets=self._sets,
-            tables=self._tables,
-            lock=self._lock,
-            clock=clock,
-            keep_mirror=keep_mirror,
-        )
-        self._protected: dict[Network, str] = {}
-        self._guards: tuple[State, Guards] | None = None
-        self._whitelisted: tuple[WhitelistItem, ...] = ()
-        self._losses = LossWatch(self._sets)
 
     # --- looking -----------------------------------------------------------------------------------------------
 
@@ -148,26 +89,6 @@ class Firewall:
         """Which blocklists cover these networks, by the kernel's own word; at most the first `most` of each list."""
         return self._listings(self._kernel.state(), networks, most)
 
-    def _listings(self, state: State, networks: Iterable[Network], most: int | None) -> list[Listing]:
-        wanted = list(dict.fromkeys(networks))
-        found = []
-        for spec in state.sets.values():
-            if spec.role is Role.LIST and spec.family in self._families:
-                for network, cover in self._listed(spec.name, [n for n in wanted if n.family == spec.family], most):
-                    found.append(Listing(network, spec.label, spec.direction, cover))
-        return found
-
-    def _listed(self, name: str, networks: list[Network], most: int | None) -> Iterator[tuple[Network, Network]]:
-        """Those of the networks that a set covers, each with the narrowest network that does."""
-        matched = self._sets.matches(name, networks)
-        # The kernel tells of a host that some network around it is there, of a network only whether it is there itself.
-        candidates = [n for n, match in zip(networks, matched) if match or not n.is_host]
-        for network in candidates[:most]:
-            around = [network.widened(prefix) for prefix in range(network.prefix - network.is_host, 0, -1)]
-            cover = next((wide for wide, there in zip(around, self._sets.matches(name, around)) if there), None)
-            if cover is not None or network.is_host:
-                yield network, cover or network
-
     def losses(self) -> Losses:
         """What others took out of the sets beside the lock since the last call, as far as a glance of some
         microseconds a set tells. For a process that stays."""
@@ -200,7 +121,7 @@ class Firewall:
         """What the operator should know about this host, if anything."""
         found = []
         if IPV6 in self._asked_families and IPV6 not in self._families:
-            found.append(f"{_NO_IPV6}; only IPv4 is managed")
+            found.append(f"{NO_IPV6}; only IPv4 is managed")
         other = self._tables.other_backend_in_use()
         if other:
             found.append(
@@ -367,7 +288,7 @@ class Firewall:
                         wanted[spec] = members
             planner.refuse_entries(netset)
             if IPV6 not in self._families:
-                planner.result.refused += [Refusal(str(from_key(key)), _NO_IPV6) for key in netset.members[IPV6]]
+                planner.result.refused += [Refusal(str(from_key(key)), NO_IPV6) for key in netset.members[IPV6]]
             planner.blocklist(name, wanted, present)
         return planner.result
 
@@ -387,7 +308,7 @@ class Firewall:
         self, *, scope: Sequence[str] = ("blocks",), rule_name: str | None = None, dry_run: bool = False
     ) -> Result:
         """Lift all blocks, or those of one rule, and empty whatever else is in `scope`; chain and jumps stay."""
-        _in_order(scope, _SCOPES, "scope")
+        in_order(scope, _SCOPES, "scope")
         if rule_name is not None:
             valid_rule_name(rule_name)
             if "blocks" not in scope:
@@ -454,148 +375,6 @@ class Firewall:
             boot.make_named(rules, self._chain, self._sets)
             return saved.restore(path, self._chain, self._sets, self._clock())
 
-    # --- inner steps -------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _planning(
-        self,
-        dry_run: bool,
-        *,
-        prepare: bool = True,
-        only_lifts: bool = False,
-        look_again: bool = False,
-        unused: Collection[str] = (),
-    ) -> Iterator[Planner]:
-        """One transaction: the caller plans inside, what comes out is applied.
-
-        `prepare` makes sure of the sets that guard, of the protected addresses, and of the chain; what `only_lifts`
-        makes nothing where there is nothing of the chain. `look_again` believes no mirror of the chain and of which
-        sets there are. Sets of rates and prefixes that are empty afterwards go; where a mirror is kept, which makes
-        many blocks a day, only those named `unused`.
-        """
-        with nullcontext() if dry_run else self._lock:
-            now = self._clock()
-            state, lost = self._kernel.look_again() if look_again else (self._kernel.state(), {})
-            planner = Planner(self._chain, self._families, state, self._origin, now, self._usual_hooks)
-            prepare = prepare and not (only_lifts and state.is_empty(self._families))
-            if prepare and not state.settled:
-                planner.revive(lost)
-                planner.guard_sets()
-                self._protect(planner)
-                if self._whitelisted:
-                    self._read_whitelist(state)
-                    planner.keep_whitelisted(self._whitelisted)
-            yield planner
-            if prepare:
-                planner.chain(self._hooks)
-            self._kernel.refuse_used(state, planner.plan.destroy)
-            planner.result.changed |= planner.plan.changes
-            if dry_run:
-                return
-            if prepare and (unused or not self._keep_mirror):
-                empty = self._kernel.unused(state, planner.plan, unused if self._keep_mirror else None)
-                planner.tidy(empty, self._hooks)
-            rejected = self._kernel.apply(planner.plan, now)
-            state.settled = prepare
-            if planner.touches_guards():
-                self._guards = None
-            if rejected:
-                self._refuse(planner.result, rejected)
-                raise SetFull(_left_out(rejected), planner.result)
-
-    def _refuse(self, result: Result, rejected: Sequence[Rejected]) -> None:
-        """What was left out of its set is refused, whatever was planned."""
-        left_out = {(each.name, each.network) for each in rejected}
-        for entries in (result.blocked, result.extended):
-            entries[:] = [
-                entry
-                for entry in entries
-                if (block_set(self._chain, entry.block).name, entry.block.network) not in left_out
-            ]
-        result.refused += [Refusal(str(each.network), each.reason) for each in rejected]
-
-    def _claim_again(self, planner: Planner) -> None:
-        """Blocks that the mirror holds, but that somebody lifted beside the lock, are new ones."""
-        result, already = planner.result, planner.result.already
-        if not already:
-            return
-        specs = [block_set(self._chain, block) for block in already]
-        wanted: dict[SetSpec, Entries] = {}
-        for spec, block in zip(specs, already):
-            wanted.setdefault(spec, {})[block.network] = planner.fresh(block)
-        added = {spec: self._kernel.claim(spec, entries, planner.now) for spec, entries in wanted.items()}
-        result.already = []
-        for spec, block in zip(specs, already):
-            if block.network in added[spec]:
-                end = wanted[spec][block.network].expires_at
-                result.blocked.append(Entry(block, self._origin, planner.now, end))
-                result.changed = True
-            else:
-                result.already.append(block)
-
-    def _protect(self, planner: Planner) -> None:
-        """Look for protected addresses: each time, or where a mirror is kept once until the next `ensure`."""
-        self._kernel.read(planner.state, (own_set(self._chain, family).name for family in self._families))
-        if self._protected and self._keep_mirror:
-            return
-        self._protected = host.protected()
-        peer = host.ssh_peer()
-        passing = {} if peer is None or peer in self._protected else {peer: host.SSH_PEER_SECONDS}
-        self._guards = None
-        planner.protect(self._protected, passing, self._hooks)
-        self._protected.update((network, "SSH peer") for network in passing)
-
-    def _current_guards(self, state: State, leaving: Collection[Network] = ()) -> Guards:
-        """The guards of a state: with the protected addresses about to be added to it, without those about to leave."""
-        if self._guards is None or self._guards[0] is not state:
-            for family in self._families:
-                self._kernel.read(state, (allow_set(self._chain, family).name, own_set(self._chain, family).name))
-            guards = Guards(self._chain, self._families, state, self._protected, self._clock(), leaving)
-            self._guards = (state, guards)
-        return self._guards[1]
-
-    def _list_members(self, state: State, name: str = "") -> dict[SetSpec, set[Key]]:
-        """What the sets of one blocklist, or of all, hold."""
-        return {
-            spec: self._kernel.members(state, spec)
-            for spec in state.sets.values()
-            if spec.role is Role.LIST and spec.family in self._families and name in ("", spec.label)
-        }
-
-    def _read_whitelist(self, state: State) -> None:
-        self._kernel.read(state, (allow_set(self._chain, family).name for family in self._families))
-
-    def _read_blocks(self, state: State) -> None:
-        self._kernel.read(state, (spec.name for spec in state.sets.values() if spec.role is Role.BLOCK))
-
-    def _sift(self, items: Iterable[_T], network_of: Callable[[_T], Network]) -> tuple[list[_T], list[Refusal]]:
-        """The items that this kernel can have, and refusals of the others; InvalidInput for a family left out."""
-        managed = set(self._families)
-        if len(managed) == len(FAMILIES):
-            return list(items), []
-        kept, refused = [], {}
-        for item in items:
-            network = network_of(item)
-            if network.family in managed:
-                kept.append(item)
-            elif network.family in self._asked_families:
-                refused[network] = Refusal(str(network), _NO_IPV6)
-            else:
-                raise InvalidInput(
-                    f"{network} is {network.family}, but families is [{', '.join(self._asked_families)}]; add the "
-                    "family, or leave the address out"
-                )
-        return kept, list(refused.values())
-
-
-def _in_order(given: Sequence[str], known: Sequence[str], what: str) -> list[str]:
-    for name in given:
-        if name not in known:
-            raise InvalidInput(f"{what}: '{name}' is none of {', '.join(known)}")
-    if not given:
-        raise InvalidInput(f"{what} is empty; name at least one of {', '.join(known)}")
-    return [name for name in known if name in given]
-
 
 def _refuse_insane(netset: Netset, present: Mapping[SetSpec, set[Key]]) -> None:
     """Raise InvalidInput if a list must not replace what its sets hold in either direction."""
@@ -605,12 +384,6 @@ def _refuse_insane(netset: Netset, present: Mapping[SetSpec, set[Key]]) -> None:
     why = objection(contents(netset), max(sizes.values(), default=0))
     if why:
         raise InvalidInput(f"{why}; the old list stays. Look at it, and set sanity to false if that is meant")
-
-
-def _left_out(rejected: Sequence[Rejected]) -> str:
-    names = ", ".join(str(entry.network) for entry in rejected[:_NAMED])
-    more = f" and {len(rejected) - _NAMED} more" if len(rejected) > _NAMED else ""
-    return f"{rejected[0].reason}; left out: {names}{more}. All other entries are in; lift some, then run again"
 
 
 def _not_to_be_blocked(refused: Sequence[Refusal]) -> str:

@@ -15,6 +15,9 @@ from types import TracebackType
 from .errors import FirewallError, LockTimeout, NotPermitted, UnsafeFile
 from .files import open_descriptor
 
+RUN_DIRECTORY = Path("/run/ngfw")
+"""Where the locks are; its group may use them."""
+
 _CONTENT = struct.Struct("=QI")  # generation, pid of the last holder
 _PID = struct.Struct("=I")
 _GENERATIONS = 1 << 64

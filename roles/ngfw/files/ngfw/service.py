@@ -29,7 +29,7 @@ from .events.tail import Chunk
 from .firewall import saved
 from .firewall.entry import Block
 from .firewall.errors import FirewallError
-from .firewall.firewall import RUN_DIRECTORY
+from .firewall.lock import RUN_DIRECTORY
 from .firewall.watch import LOOK_SECONDS
 from .intel.mailbox import Answer
 from .metrics import Metrics

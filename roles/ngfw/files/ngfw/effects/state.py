@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from ..firewall.errors import UnsafeFile
 from ..firewall.files import open_descriptor, put_aside, read_bytes
-from ..firewall.firewall import RUN_DIRECTORY
+from ..firewall.lock import RUN_DIRECTORY
 from . import intent
 from .intent import Intent, Lookup
 
