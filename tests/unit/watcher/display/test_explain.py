@@ -216,3 +216,11 @@ def test_what_people_read() -> None:
     assert "protected by 203.0.113.7: " in lines
     assert "  on blocklist bad (source) as 203.0.0.0/16" in lines
     assert "one\\x0atwo" in lines
+
+
+@pytest.mark.feature("S1")
+@pytest.mark.parametrize("action", [["block"], {}, 7, None])
+def test_a_decision_of_another_form_is_none(tmp_path: Path, action: object) -> None:
+    fields = {"ip": "203.0.113.7", "action": action, "dry_run": True, "reason": "x", "rule": "x"}
+    (tmp_path / "alerts.json").write_text(json.dumps(fields, separators=(",", ":")) + "\n" + decision(2))
+    assert [item["sid"] for item in history(tmp_path, [ADDRESS], REPORT)] == [2]

@@ -122,7 +122,7 @@ def history(directory: Path, networks: Sequence[Network], report: Report) -> lis
     for line in lines_with(directory, ALERTS_JSON, marks, report):
         with suppress(ValueError, RecursionError):
             fields = json.loads(line)
-            if isinstance(fields, dict):
+            if isinstance(fields, dict) and isinstance(fields.get("action"), str):
                 item = {name: fields.get(name) for name in _FIELDS}
                 reason = item["reason"] if item["action"] == "skip" else None
                 advised = remedy(reason, str(fields.get("proto"))) if isinstance(reason, str) else None
