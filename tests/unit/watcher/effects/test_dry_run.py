@@ -196,3 +196,17 @@ def test_what_is_in_force_can_be_asked_for_while_blocks_come() -> None:
     moment = Busy(START + 1)
     moment.recorder = recorder
     assert [entry.block for entry in recorder.in_force(moment)] == [block(0)]
+
+
+@pytest.mark.feature("B8")
+def test_what_the_whitelist_has_lifted_does_not_come_back_with_its_end(tmp_path: Path) -> None:
+    day = Day(tmp_path, dry_run=True)
+    dry_run = day.endings._kernel
+    day.endings.add(dry_run.apply([block(7)]).blocked)
+    for whitelist in ({block(7).network: ""}, {}):
+        dry_run._firewall.guard_by(whitelist=whitelist, protected={})
+        day.endings.compare()
+    day.move(START + 7200)
+    told = [json.loads(line)["action"] for line in (tmp_path / "alerts.json").read_text().splitlines()]
+    assert told == ["unblock"]
+    assert len(dry_run.apply([block(7)]).blocked) == 1

@@ -260,10 +260,13 @@ class DryRun(Enforcement):
         self.look = self._look
 
     def entries(self) -> list[Entry]:
-        """The own blocks that would be in force: those that were whitelisted meanwhile would have been lifted."""
+        """The own blocks that would be in force; those that were whitelisted meanwhile are lifted."""
         guard = self._firewall.look().guard
-        recorded = self._recorder.in_force(self._clock())
-        return [each for each in recorded if (cover := guard(each.block.network)) is None or cover.kind == "protected"]
+        for each in self._recorder.in_force(self._clock()):
+            cover = guard(each.block.network)
+            if cover is not None and cover.kind != "protected":
+                self._recorder.take(each.block)
+        return self._recorder.in_force(self._clock())
 
     def entries_apart(self) -> list[Entry]:
         return self._recorder.in_force(self._clock())
