@@ -81,8 +81,7 @@ class State:
         self.lost = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
 
     def look(self) -> bool:
-        """Lock again what somebody removed; whether a file is missing that was there at the last look. Raises
-        StateError."""
+        """Lock again what somebody removed; whether a file is missing that was there before. Raises StateError."""
         if self._guard >= 0 and not _is_at(self._guard, self._beside.with_suffix(".lock")):
             os.close(self._guard)
             self._guard = -1
@@ -94,7 +93,8 @@ class State:
             self._blank = self._pending = self._lock = -1
             self._lock_directory()
         there = {name for name in (CURSOR, IN_FORCE, SETS) if os.path.lexists(self.directory / name)}
-        missing, self._had = bool(self._had - there), there
+        missing = bool(self._had - there)
+        self._had = there | self._had - {IN_FORCE}  # which a dry run does not make again
         return missing
 
     def _lock_beside(self) -> None:
