@@ -196,3 +196,36 @@ def test_a_look_lasts_until_the_next(lab, block):
     assert [str(entry.block.network) for entry in watching.block([block("203.0.113.7")]).blocked] == ["203.0.113.7"]
     other.unblock([parse_network("203.0.113.7")])
     assert watching.look().standing(block("203.0.113.7")) is None
+
+
+@pytest.mark.feature("C9")
+@pytest.mark.parametrize("step", ["headers", "first_entries"])
+def test_who_only_looks_is_not_disturbed_by_a_set_that_goes_meanwhile(lab, block, monkeypatch, step):
+    """A rate's set goes with its last entry; who looks holds no lock."""
+    limited = block(ATTACKER, action=Action.RATE_LIMIT)
+    lab.firewall().block([limited, block("203.0.113.9")])
+    reader, went = lab.firewall(), []
+    looks = getattr(reader._sets, step)
+
+    def look(*names):
+        found = looks(*names)
+        if not went:
+            went.append(lab.firewall().unblock([limited.network]))
+        return found
+
+    monkeypatch.setattr(reader._sets, step, look)
+    assert [str(entry.block.network) for entry in reader.info().entries()] == ["203.0.113.9"]
+    assert went[0].changed
+    assert "rate" not in lab.sets()
+
+
+@pytest.mark.feature("C9")
+def test_a_question_of_the_watcher_is_answered_after_a_set_went(lab, block):
+    limited = block(ATTACKER, action=Action.RATE_LIMIT)
+    watcher = lab.firewall(keep_mirror=True)
+    lab.firewall().block([limited])
+    sight = watcher.look()
+    lab.firewall().unblock([limited.network])
+    assert sight.standing(limited) is None
+    assert watcher.block([limited]).changed
+    assert len(lab.firewall().entries()) == 1

@@ -112,14 +112,20 @@ class Kernel:
         return set(claimed)
 
     def read(self, state: State, names: Iterable[str]) -> None:
-        """Add the entries of those of these sets that exist and are not read yet."""
+        """Add the entries of those of these sets that exist and are not read yet.
+
+        None of a set that is gone since: who only looks holds no lock, and a set goes when it has no entries.
+        """
         for name in names:
             if name in state.sets and name not in state.entries:
                 now = self._clock()
-                state.entries[name] = {
-                    entry.network: Held(end_of(entry, now), entry.comment, entry.packets, entry.bytes)
-                    for entry in self._sets.entries(name)
-                }
+                found: Entries = {}
+                with suppress(SetMissing):
+                    found = {
+                        entry.network: Held(end_of(entry, now), entry.comment, entry.packets, entry.bytes)
+                        for entry in self._sets.entries(name)
+                    }
+                state.entries[name] = found
 
     def read_for(self, state: State, blocks: Iterable[Block]) -> None:
         """Read the sets that may hold entries of the same action, direction and family as these blocks."""
@@ -261,7 +267,9 @@ class Kernel:
 
     def _read_parameters(self, state: State, spec: SetSpec) -> None:
         """All entries of a log or rate set were made with the same parameters; the first of ours tells them."""
-        comments = (entry.comment for entry in self._sets.first_entries(spec.name))
+        comments: list[str] = []
+        with suppress(SetMissing):  # as in `read`
+            comments = [entry.comment for entry in self._sets.first_entries(spec.name)]
         parameters = shared_parameters(spec, comments)
         if parameters is not None:
             state.parameters[spec.name] = parameters
