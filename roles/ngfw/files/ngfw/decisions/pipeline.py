@@ -34,7 +34,7 @@ from .surge import Surges
 from .view import Ask, View
 
 _SET_BACK = 1.0
-"""Seconds by which the clock is corrected without that anything is forgotten."""
+"""A correction of the clock by up to so many seconds makes nothing be forgotten."""
 
 _Key = tuple[int, Optional[Network]]
 """The id() of a rule's action, and an offender."""

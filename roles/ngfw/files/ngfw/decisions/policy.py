@@ -191,7 +191,7 @@ def is_provisional(block: Block) -> bool:
 
 
 def _outlasting(block: Block, provisional: Block) -> Block:
-    """A block that asks nobody, in place of a provisional one: long enough to be no longer the other rule's to lift."""
+    """A block that asks nobody, in place of a provisional one: longer than that, so the other rule does not lift it."""
     if is_longer(block.duration, provisional.duration):
         return block
     return block._replace(duration=provisional.duration + 1)

@@ -87,7 +87,7 @@ class Limited:
     """A pattern whose searches are cut off in time; then it is not found. ``cut_off`` counts them.
 
     With ``patience`` (shared with other patterns) there is a limit to what many searches take, too: when it is used up,
-    only short texts are looked at, and after as much again none, until time has passed.
+    only short texts are looked at, and none when these have used up as much again, until it has been renewed.
     """
 
     def __init__(self, pattern: str, compiled: Any, clock: Callable[[], float] = time.perf_counter) -> None:

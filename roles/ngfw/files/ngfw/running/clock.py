@@ -9,7 +9,7 @@ from collections.abc import Callable
 from .loop import Loop
 
 STEP_SECONDS = 0.1
-"""A clock that is slewed adds up to this, too."""
+"""Smaller steps, and a clock that is slewed, count once they add up to this."""
 
 
 class ClockWatch:
