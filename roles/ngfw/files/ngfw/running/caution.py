@@ -131,7 +131,7 @@ class Caution:
         return found
 
     def _each(self, chunks: list[Chunk]) -> Iterator[Chunk]:
-        """The chunks, each noted before it is decided. Of several, none is blamed for a death at their common effects."""
+        """The chunks, each noted before it is decided. Of several, none is blamed for a death at their effects."""
         for chunk in chunks:
             self._begin(_digest(chunk.data))
             yield chunk
