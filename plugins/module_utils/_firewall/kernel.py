@@ -157,7 +157,7 @@ class Kernel:
 
     def unused(self, state: State, plan: Plan, names: Container[str] | None) -> list[SetSpec]:
         """Sets of a rate or log prefix that are going to be empty, and that no rule of others uses; only of these
-        `names`, if any. There may be many; the few of other actions stay, for to make one costs the next block 10 ms.
+        `names`, if any. There may be many; the few of other actions stay: making one costs the next block 10 ms.
         """
         ours, kept = _references(state), {*plan.add, *(spec.name for spec in (*plan.create, *plan.destroy))}
         found = []

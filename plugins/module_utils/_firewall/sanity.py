@@ -74,7 +74,8 @@ def _sums(networks: Iterable[Network]) -> Shares:
 
 
 def refuse_wide(wanted: Collection[Network], present: Collection[Network]) -> None:
-    """Raise InvalidInput if `wanted` covers more than MOST, or if what is `present` does so first by it."""
+    """Raise InvalidInput if `wanted` covers more than MOST, or does together with what is `present`, if that does not
+    yet by itself; each family is judged alone."""
     sums, present_sums = _sums(wanted), _sums(present)
     if max(a + b for a, b in zip(sums, present_sums)) <= MOST:  # as nearly always
         return
