@@ -75,6 +75,23 @@ def test_where_it_listens_is_told_by_its_own_sockets(host: Host) -> None:
 
 
 @pytest.mark.feature("U3")
+@pytest.mark.parametrize(
+    ("process", "own"), [("1", "{top}/init.scope"), ("self", "{top}/system.slice/ngfw-watcher.service")]
+)
+def test_in_a_container_its_own_group_counts(host: Host, process: str, own: str) -> None:
+    host.run()  # the machine's
+    host.sockets((2, "0003", 900))
+    (host.root / "proc" / process).mkdir(exist_ok=True)
+    (host.root / "proc" / process / "cgroup").write_text(f"9:name=systemd:{own.format(top='/pods/7')}\n0::/\n")
+    host.group = host.root / "sys/fs/cgroup/systemd/pods/7/system.slice/suricata.service"
+    assert look(host.root).running is None
+    host.run(visible=False)
+    assert look(host.root).running
+    host.stop()
+    assert look(host.root).running is False
+
+
+@pytest.mark.feature("U3")
 def test_where_its_descriptors_cannot_be_seen_all_captures_count(host: Host) -> None:
     host.run(visible=False)
     host.sockets((2, "0003", 900), (3, "0800", 901))

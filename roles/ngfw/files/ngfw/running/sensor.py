@@ -137,11 +137,23 @@ def advice(state: str, sensor: Sensor) -> str:
 
 
 def _group(root: Path) -> Path | None:
+    top = _top(root)
     for place in _CGROUPS:
-        group = root / place / "system.slice" / _UNIT
+        group = root / place / top / "system.slice" / _UNIT
         if group.is_dir():
             return group
     return None
+
+
+def _top(root: Path) -> str:
+    """Where systemd's own groups begin; that is not the top of the tree in a container that sees all of the tree."""
+    for process, below in (("1", "/init.scope"), ("self", "/system.slice/")):  # the watcher's unit hides process 1
+        with suppress(OSError, ValueError):
+            for line in (root / "proc" / process / "cgroup").read_text(encoding="ascii").splitlines():
+                top, found, _ = line.split(":", 2)[-1].partition(below)
+                if found:
+                    return top.lstrip("/")
+    return ""
 
 
 def _is_installed(root: Path) -> bool:
