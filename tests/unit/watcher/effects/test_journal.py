@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,23 @@ def test_what_waits_to_be_written_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     journal.close()
     assert held[-1] == 0
     assert (tmp_path / BLOCKS_LOG).read_text() == "first\nsecond\n"
+
+
+@pytest.mark.feature("S3")
+def test_lines_that_tell_of_no_block_take_no_memory(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, echo=lambda text: None)
+    mark = journal.mark(ALERTS_JSON)
+    assert mark is not None
+    skip, block = (b'{"action":"%s","msg":"%s"}\n' % (action, b"x" * 200) for action in (b"skip", b"block"))
+    journal.append_bytes(ALERTS_JSON, block)
+    (tmp_path / ALERTS_JSON).rename(tmp_path / f"{ALERTS_JSON}.1")
+    for part in (f"{ALERTS_JSON}.1", ALERTS_JSON):
+        with (tmp_path / part).open("ab") as stream:
+            stream.write(skip * 50_000 + block)
+    tracemalloc.start()
+    try:
+        assert journal.after(ALERTS_JSON, mark, without=b'"action":"skip"') == 3 * block
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20

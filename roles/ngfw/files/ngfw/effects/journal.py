@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from ..firewall.errors import UnsafeFile
 from ..firewall.files import open_descriptor, open_for_reading
@@ -90,6 +90,10 @@ def missing(wanted: bytes, present: bytes) -> bytes:
 
 def _lines(data: bytes) -> list[bytes]:
     return [line + b"\n" for line in data.split(b"\n")[:-1]]
+
+
+def _rest(stream: BinaryIO, without: bytes) -> bytes:
+    return b"".join(line for line in stream if without not in line) if without else stream.read()
 
 
 def _siblings(path: Path) -> list[Path]:
@@ -248,8 +252,11 @@ class Journal:
         """Where one file ends now; None while it cannot be written."""
         return self._files[name].mark()
 
-    def since(self, name: str, mark: Mark | None) -> tuple[bytes, bool]:
-        """What was added to a file after `mark`, and whether it is still the file of that name, not rotated or lost."""
+    def since(self, name: str, mark: Mark | None, *, without: bytes = b"") -> tuple[bytes, bool]:
+        """What was added to a file after `mark`, and whether it is still the file of that name, not rotated or lost.
+
+        Lines that hold the text `without` are left out.
+        """
         path = self._files[name].path
         if mark is None:
             return b"", False
@@ -259,14 +266,17 @@ class Journal:
                     status = os.fstat(stream.fileno())
                     if status.st_ino == mark.inode and status.st_size >= mark.size:
                         stream.seek(mark.size)
-                        return stream.read(), candidate == path
+                        return _rest(stream, without), candidate == path
             except OSError:
                 continue
         return b"", False
 
-    def after(self, name: str, mark: Mark) -> bytes:
-        """All that was added to a log after `mark`, in the files that it was rotated to as well."""
-        data, same = self.since(name, mark)
+    def after(self, name: str, mark: Mark, *, without: bytes = b"") -> bytes:
+        """All that was added to a log after `mark`, in the files that it was rotated to as well.
+
+        Lines that hold the text `without` are left out. Any thread may ask.
+        """
+        data, same = self.since(name, mark, without=without)
         path = self._files[name].path
         if same or not path.exists():
             return data
@@ -276,7 +286,7 @@ class Journal:
         for moment, inode, each in files:
             if moment >= known and inode != mark.inode:
                 with suppress(UnsafeFile), open_for_reading(each) as stream:
-                    data += stream.read()
+                    data += _rest(stream, without)
         return data
 
     def mend(self) -> None:

@@ -28,6 +28,9 @@ _STOP_SECONDS = 0.5
 
 _CATCH_UP, _ENDINGS = "catch up", "endings"
 
+_NO_BLOCK = b'"action":"skip"'
+"""What a line of alerts.json holds that tells of no block: there may be gigabytes of them."""
+
 
 class Blocks:
     """Tells of each end once, keeps what the next start and boot need, and lifts what turned out wrong."""
@@ -180,9 +183,9 @@ class Blocks:
         enforcement = self._enforcement
         kept = self._state.load(IN_FORCE, expiry.decode) if self._real else None
         rows, mark = ([], None) if kept is None else kept
-        lines = b"" if mark is None else self._journal.after(ALERTS_JSON, mark)
 
         def find() -> Past:
+            lines = b"" if mark is None else self._journal.after(ALERTS_JSON, mark, without=_NO_BLOCK)
             known, ended = expiry.follow(expiry.entries_of(rows), lines)
             past = compare(known, enforcement.entries_apart())
             return past._replace(gone=[*ended, *past.gone])
