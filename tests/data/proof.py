@@ -262,6 +262,7 @@ def configuration(rules: str) -> str:
         __ngfw_suricata_rule_files=[],
         __ngfw_suricata_rules_file=rules,
         __ngfw_suricata_outputs=[],
+        __ngfw_trusted_proxies=[],
     )
 
 

@@ -322,8 +322,8 @@ def ended(state: str, server: str | None = None, **more: Any) -> dict[str, Any]:
         pytest.param(record(tunnel={"src_ip": "2.2.2.2"}), Proof.NONE, id="a tunnel without a flow"),
         pytest.param(behind(THEM, src=THEM, **SPOKEN), Proof.NONE, id="xff mode overwrite"),
         pytest.param(behind("::ffff:" + THEM, src=THEM, **SPOKEN), Proof.NONE, id="overwritten, other form"),
-        pytest.param(http({"xff": THEM}, src=THEM), Proof.NONE, id="overwritten, http"),
-        pytest.param(http({}, src=THEM, xff=THEM), Proof.NONE, id="overwritten, http, the whole header"),
+        pytest.param(http({}, src=THEM, xff=THEM), Proof.NONE, id="overwritten, http"),
+        pytest.param(http({"xff": THEM}, src=THEM, xff=THEM), Proof.TRUST, id="its own address in the header, http"),
         pytest.param(behind("203.0.113.9", src=THEM, **SPOKEN), Proof.HANDSHAKE, id="a header beside the address"),
         pytest.param(
             behind("203.0.113.9", flow=flow("198.51.100.9", OUR), app_proto="http"),

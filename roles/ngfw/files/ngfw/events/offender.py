@@ -76,12 +76,11 @@ def proof(record: Mapping[str, Any], resolution: Resolution, trusted_tunnels: Ne
     """Whether the address completed a handshake with us, so that nobody else can have forged what is recorded.
 
     Numbers of packets prove nothing: a forged SYN is answered by ourselves, and each copy of it too. What the inside
-    of a tunnel says is whatever the outer source wrote, and a forwarded address equal to the offender's means that
-    Suricata overwrote it with a header's text (xff mode `overwrite`).
+    of a tunnel says is whatever the outer source wrote.
     """
     if record.get("proto") != "TCP" or _in_a_strangers_tunnel(record, trusted_tunnels):
         return Proof.NONE
-    if not resolution.proxied and any(resolution.address in _addresses(text) for text in _forwarded(record)):
+    if not resolution.proxied and _may_be_overwritten(record, resolution.address):
         return Proof.NONE
     bits = _flowbits(record)
     established = _ESTABLISHED in bits
@@ -211,6 +210,17 @@ def _forwarded(record: Mapping[str, Any]) -> Iterator[object]:
     for holder in (_object(record, "alert"), record, _object(record, "http")):
         if "xff" in holder:
             yield holder["xff"]
+
+
+def _may_be_overwritten(record: Mapping[str, Any], address: Network | None) -> bool:
+    """Whether Suricata may have put a header's text in the place of the address (xff mode `overwrite`).
+
+    It has written no `xff` at the top of http records then (seen with 7.0.10), so one that has it names the true source
+    also where that sends its own address in the header.
+    """
+    if record.get("event_type") == "http" and "xff" in record:
+        return False
+    return any(address in _addresses(text) for text in _forwarded(record))
 
 
 def _addresses(value: object) -> list[Network | None]:
