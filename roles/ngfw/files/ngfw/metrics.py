@@ -66,6 +66,10 @@ class Metrics:
         """All events that tell of packets: not what Suricata writes about itself, which comes without any, too."""
         return sum(self.events.values()) - sum(self.events[kind] for kind in _OF_SURICATA)
 
+    def only_alerts(self) -> bool:
+        """Whether all that was seen so far is alerts, as in a log that has no records of flows."""
+        return 0 < self.events_seen() == self.events["alert"]
+
     def to_dict(self) -> dict[str, Any]:
         """The counters as `ngfw status --json` prints them."""
         return {

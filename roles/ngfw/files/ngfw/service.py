@@ -133,7 +133,7 @@ class Service:
             lifted=self._lifted,
             failed=self._error,
         )
-        self._sensor = SensorMonitor(self._loop, self._metrics.events_seen, changed=self._sensor_changed)
+        self._sensor = SensorMonitor(self._loop, self._heard, changed=self._sensor_changed)
         self._clock_watch = ClockWatch(self._loop, self._clock_was_set, clock=clock)
         self._directories = Directories(
             {directory: 0o750, Path(self._config.log_directory): 0o750, RUN_DIRECTORY: 0o770},
@@ -405,6 +405,11 @@ class Service:
         self._journal.say(
             "the host's addresses, gateways, resolvers or links changed; what is protected or inside follows"
         )
+
+    def _heard(self) -> int | None:
+        """How many events there were; None where the logs have alerts only, of which a quiet day has none."""
+        is_telling = any(source.format == "eve" for source in self._config.sources) and not self._metrics.only_alerts()
+        return self._metrics.events_seen() if is_telling else None
 
     def _sensor_changed(self, state: str, text: str) -> None:
         (self._journal.say if state == ALIVE else self._warn)(text)

@@ -124,7 +124,8 @@ class Timer:
 @pytest.mark.feature("U3")
 def test_stopped_and_deaf_are_said_once_and_so_is_their_end(host: Host) -> None:
     said: list[tuple[str, str]] = []
-    now, events, timer = [0.0], [0], Timer()
+    now, timer = [0.0], Timer()
+    events: list[int | None] = [0]
     host.run()
     host.sockets((2, "0003", 900))
     monitor = SensorMonitor(
@@ -149,11 +150,14 @@ def test_stopped_and_deaf_are_said_once_and_so_is_their_end(host: Host) -> None:
     assert [state for state, _text in said] == [DEAF]
     assert "listens on eth0 (there are also eth1), which counts packets, but writes no events" in said[0][1]
     assert sensor_status(monitor.to_dict(), look(host.root))["state"] == DEAF
-    events[0] += 1
+    events[0] = 1
     pass_time(LOOK_SECONDS, packets=DEAF_PACKETS * 3)
     assert said[1] == (ALIVE, "Suricata runs, and listens on eth0")
+    events[0] = None  # a log of alerts only: nobody attacks
+    pass_time(DEAF_SECONDS + 1, packets=DEAF_PACKETS * 6)
+    assert monitor.state == ALIVE
     host.stop()
-    pass_time(LOOK_SECONDS, packets=DEAF_PACKETS * 3)
+    pass_time(LOOK_SECONDS, packets=DEAF_PACKETS * 6)
     assert monitor.to_dict()["listening"] == ()
     assert said[2][0] == STOPPED
     assert "systemctl start suricata" in said[2][1]
@@ -174,3 +178,13 @@ def test_what_suricata_writes_about_itself_is_nothing_heard() -> None:
     metrics = Metrics()
     metrics.events.update({"stats": 40, "engine": 2, "flow": 1})
     assert metrics.events_seen() == 1
+
+
+@pytest.mark.feature("U3")
+def test_a_log_of_alerts_only_is_known_by_what_was_seen() -> None:
+    metrics = Metrics()
+    assert not metrics.only_alerts()  # nothing at all is what a deaf one writes
+    metrics.events.update(alert=3, stats=1)
+    assert metrics.only_alerts()
+    metrics.events.update(flow=1)
+    assert not metrics.only_alerts()

@@ -78,16 +78,18 @@ class SensorMonitor:
     def __init__(
         self,
         loop: Loop,
-        events: Callable[[], int],
+        events: Callable[[], int | None],
         *,
         changed: Callable[[str, str], None],
         clock: Callable[[], float] = time.monotonic,
         root: Path = Path("/"),
     ) -> None:
-        """`events` counts all events so far; `changed` is given another state and what to say of it."""
+        """`events` counts all events so far, and is None where silence says nothing; `changed` is given another state
+        and what to say of it.
+        """
         self._loop, self._events, self._changed = loop, events, changed
         self._clock, self._root = clock, root
-        self._seen = -1
+        self._seen: int | None = None
         self._heard_at, self._received = 0.0, 0
         self.state = UNKNOWN
         self.sensor = Sensor(None, None, (), ())
@@ -104,7 +106,7 @@ class SensorMonitor:
         self._loop.after(_TIMER, LOOK_SECONDS, self._look)
         before, self.sensor = self.sensor, look(self._root)
         now, events, packets = self._clock(), self._events(), received(self.sensor.listening, self._root)
-        if events != self._seen or self.sensor.listening != before.listening:
+        if events is None or events != self._seen or self.sensor.listening != before.listening:
             self._seen, self._heard_at, self._received = events, now, packets
         state = self._judged(now - self._heard_at, packets - self._received)
         if state != self.state:
