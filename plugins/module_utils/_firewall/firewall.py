@@ -101,12 +101,10 @@ class Firewall(Transactions):
 
     def follow_lock(self) -> bool:
         """Use the lock's file that others find, if somebody removed the one that is open here; whether that was so."""
-        if not self._lock.was_removed():
+        if not self._lock.follow():
             return False
-        self._lock.close()
         self.forget()
-        with self._lock:
-            return True
+        return True
 
     @property
     def lock_path(self) -> Path:

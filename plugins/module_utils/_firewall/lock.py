@@ -92,9 +92,22 @@ class Lock:
         generation = self.generation()
         return None if generation is None else generation - self._advanced
 
-    def was_removed(self) -> bool:
-        """Whether others find another file at the path, or none, instead of the one that is open here."""
-        return self._descriptor >= 0 and (self._replaced() or not os.path.lexists(self.path))
+    def follow(self) -> bool:
+        """Use the file that others find, or make one, if somebody removed the one that is open here; whether so.
+
+        Raises as __enter__ does where none can be made; the one that is open stays in use then.
+        """
+        if self._descriptor < 0 or not (self._replaced() or not os.path.lexists(self.path)):
+            return False
+        removed, self._descriptor = (self._descriptor, self._identity), -1
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            self._descriptor, self._identity = removed
+            raise
+        os.close(removed[0])
+        return True
 
     def close(self) -> None:
         if self._descriptor >= 0:

@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import LockTimeout, UnsafeFile
+from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.errors import FirewallError, LockTimeout, UnsafeFile
 from ansible_collections.reflex.ngfw.plugins.module_utils._firewall.lock import Lock
 
 OTHER = 54321
@@ -281,3 +281,23 @@ def test_whatever_is_in_the_file_is_a_generation(tmp_path):
 
     with lock:
         assert lock.advance() == 0
+
+
+@pytest.mark.feature("S6")
+def test_a_lock_that_was_removed_is_used_until_there_can_be_another(tmp_path):
+    directory = tmp_path / "run"
+    lock = Lock(directory, "NGFW")
+    with lock:
+        assert not lock.follow()
+    lock.path.unlink()
+    directory.rmdir()
+    directory.touch()  # nobody can make the directory again
+    with pytest.raises(FirewallError, match="remove what stands in its place"):
+        lock.follow()
+    with lock:
+        lock.advance()
+    assert lock.generation() == 1
+    directory.unlink()
+    assert lock.follow()
+    assert lock.path.exists()
+    assert lock.generation() == 0
