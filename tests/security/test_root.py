@@ -291,6 +291,7 @@ def plant(world: World, directory: str) -> None:
 def test_logs_are_given_back_without_what_is_not_ours(world: World) -> None:
     plant(world, LOGS)
     world.at(f"{LOGS}/daemon.log").write_text("mine")
+    world.at(f"{LOGS}/daemon.log").chmod(0o640)
     os.chown(world.at(f"{LOGS}/daemon.log"), USER, USER)
     os.link(world.at(f"{OUTSIDE}/precious"), world.at(f"{LOGS}/linked"))
     script = Path(__file__).parents[2] / "roles" / "ngfw" / "files" / "disown.py"
@@ -312,6 +313,15 @@ exec({script.read_text()!r})
             assert status.st_gid != USER, path
     assert sum(path.lstat().st_uid == STRANGER for path in world.at(LOGS).rglob("*")) == 2
     assert disown() == 0
+    assert stat.S_IMODE(world.at(f"{LOGS}/daemon.log").stat().st_mode) & stat.S_IROTH == 0
+
+    lent = world.at(f"{LOGS}/lent")
+    lent.mkdir(mode=0o750)
+    (lent / "eve.json").touch(mode=0o640)
+    for path in (lent, lent / "eve.json"):
+        os.chown(path, 0, USER)
+    assert int(world.run(sys.executable, "-Ic", code, "ngfw", f"{LOGS}/lent").stdout) == 2
+    assert stat.S_IMODE((lent / "eve.json").stat().st_mode) == 0o644
 
 
 def test_directories_are_removed_without_what_links_lead_to(world: World) -> None:

@@ -2,7 +2,8 @@
 """Give to root what belongs to a user or its group below the directories named; prints how many files that were.
 
 That user may be at work there meanwhile, so no link is followed, nothing that others own is touched, and a directory
-is root's before its entries are looked at. Arguments: the name of user and group, and directories.
+is root's before its entries are looked at. In a directory that was only lent to the group (Suricata's), its files are
+for everybody to read again. Arguments: the name of user and group, and directories.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def main(name: str, directories: list[str]) -> int:
 def _tree(path: str, user: int, group: int) -> int:
     """The directory and all below it; what lies deeper than there are descriptors is nobody's log."""
     top = os.open(path, _LIST)
-    changed = _give(top, user, group)
+    lent = os.fstat(top).st_uid != user
+    changed = _give(top, user, group, lent)
     stack = [(top, os.listdir(top))]
     while stack:
         directory, names = stack[-1]
@@ -39,7 +41,7 @@ def _tree(path: str, user: int, group: int) -> int:
             found = os.open(name, _LOOK, dir_fd=directory)
         except OSError:  # it is gone, or too deep
             continue
-        changed += _give(found, user, group)
+        changed += _give(found, user, group, lent)
         if stat.S_ISDIR(os.fstat(found).st_mode):
             with suppress(OSError):
                 listed = os.open(".", _LIST, dir_fd=found)
@@ -48,7 +50,7 @@ def _tree(path: str, user: int, group: int) -> int:
     return changed
 
 
-def _give(descriptor: int, user: int, group: int) -> int:
+def _give(descriptor: int, user: int, group: int, lent: bool) -> int:
     """What is open here, by its own number: by name it could be another one by now. A link stays as it is."""
     status = os.fstat(descriptor)
     theirs, shared = status.st_uid == user, status.st_gid == group
@@ -58,6 +60,8 @@ def _give(descriptor: int, user: int, group: int) -> int:
     os.chown(itself, 0 if theirs else -1, 0 if shared else -1)
     if stat.S_ISDIR(status.st_mode):
         os.chmod(itself, stat.S_IMODE(status.st_mode) & ~(stat.S_ISGID | stat.S_IWGRP | stat.S_IWOTH))
+    elif lent and not theirs and stat.S_ISREG(status.st_mode):
+        os.chmod(itself, stat.S_IMODE(status.st_mode) | stat.S_IROTH)
     return 1
 
 
