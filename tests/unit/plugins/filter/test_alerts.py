@@ -8,6 +8,7 @@ import os
 import random
 import time
 from collections import Counter
+from collections.abc import Iterator
 from datetime import timezone
 from pathlib import Path
 from typing import Any
@@ -58,13 +59,17 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture(params=["UTC", "Europe/Berlin"])
-def local_zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def local_zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The controller is in another place."""
     monkeypatch.setenv("TZ", request.param)
     time.tzset()
     fastlog._minute.cache_clear()
     _alerts.fastlog._minute.cache_clear()
-    return request.param
+    yield request.param
+    monkeypatch.undo()
+    time.tzset()
+    fastlog._minute.cache_clear()
+    _alerts.fastlog._minute.cache_clear()
 
 
 # --- eve_alerts ----------------------------------------------------------------------------------------------------

@@ -58,8 +58,9 @@ class Saver:
                 self._wait_until(deadline)
 
     def _wait_until(self, deadline: float) -> None:
-        ready, _, _ = select.select((self._watched,), (), (), max(0.0, deadline - time.monotonic()))
-        if ready:
+        poll = select.poll()  # select() takes no descriptor from 1024 on
+        poll.register(self._watched, select.POLLIN)
+        if poll.poll(1000 * max(0.0, deadline - time.monotonic())):
             self._ended()
 
     def _start(self) -> None:
