@@ -16,6 +16,7 @@ from ngfw.firewall.address import parse_network
     ("reason", "protocol", "words"),
     [
         ("outbound: INTERNAL/PRIVATE (skipped)", "TCP", "home_net"),
+        ("outbound: INTERNAL/PRIVATE (skipped)", "TCP", "home_links to false"),
         ("outbound: NO ADDRESS", None, "names nobody"),
         ("protected: 192.0.2.1 (own address)", "TCP", "never blocked"),
         ("protected: ipv6 is not among the families", "TCP", "families in ngfw.yml"),

@@ -15,7 +15,10 @@ def remedy(reason: str, protocol: str | None = None) -> str:
     if word == "outbound":
         if detail.startswith("NO ADDRESS"):
             return "the record names nobody who could be blocked"
-        return "the offender lies inside: if its network is not yours, take it out of home_net in ngfw.yml"
+        return (
+            "the offender lies inside: in home_net, or on a link of the host's while home_links is true; if its "
+            "network is not yours, take it out of home_net in ngfw.yml, or set home_links to false"
+        )
     if word == "reputation":
         return _reputation(detail)
     if word == "protected" and "families" in detail:
