@@ -332,7 +332,7 @@ def holds(sets, network) -> bool:
     from ngfw.firewall.errors import SetMissing
 
     try:
-        return sets.matches(SET, network)
+        return sets.matches(SET, [network])[0]
     except SetMissing:
         return False
 

@@ -110,7 +110,7 @@ class Pipeline:
         self._sieve = eve.Sieve(glances)
         self._sieve_of_counted = eve.Sieve({kind: look for kind, look in glances.items() if kind in self._counted})
         self._surges = Surges(config.high_alert, config.circuit_breaker)
-        self._proxies = NetworkSet(config.trusted_proxies)
+        self._proxies = NetworkSet(config.trusted_proxies) if config.trusted_proxies else None
         self._view = View(look, ask, history, config.escalation.memory, self._surges.high_alert)
         self._wide: dict[str, str] = {}
         self._met: dict[_Key, tuple[Network, str]] = {}  # what is blocked, and why
