@@ -65,7 +65,8 @@ class View:
         since, until = now - self._memory, now + REORDERED
         found = self._history.earlier(block, since, until)
         # One of this batch may have ended: a recorded hour may be one batch.
-        return found + sum(since < at <= until for at in self._offences.get(block[:3], ()))
+        fresh = self._offences.get(block[:3])
+        return found if fresh is None else found + sum(since < at <= until for at in fresh)
 
     def is_offence(self, entry: Entry) -> bool:
         since = earliest_beginning(entry)

@@ -174,7 +174,7 @@ def _in_a_strangers_tunnel(record: Mapping[str, Any], trusted: NetworkSet) -> bo
 
 def _flowbits(record: Mapping[str, Any]) -> frozenset[object]:
     bits = _object(record, "metadata").get("flowbits")
-    return frozenset(bit for bit in bits if isinstance(bit, str)) if isinstance(bits, list) else _NO_BITS
+    return frozenset([bit for bit in bits if isinstance(bit, str)]) if isinstance(bits, list) else _NO_BITS
 
 
 def _wrote_to_itself(record: Mapping[str, Any], address: Network) -> bool:
@@ -206,8 +206,11 @@ def _client(record: Mapping[str, Any], trusted_proxies: NetworkSet) -> Network |
 
 def _forwarded(record: Mapping[str, Any]) -> list[object]:
     """What the record has of the header X-Forwarded-For: alerts in `alert.xff`, http records at the top, and whole."""
-    holders = (_object(record, "alert"), record, _object(record, "http"))
-    return [holder["xff"] for holder in holders if "xff" in holder]
+    found: list[object] = []
+    for holder in (_object(record, "alert"), record, _object(record, "http")):
+        if "xff" in holder:
+            found.append(holder["xff"])
+    return found
 
 
 def _may_be_overwritten(record: Mapping[str, Any], address: Network | None) -> bool:
