@@ -131,9 +131,11 @@ class _Xz:
 
     def read(self, size: int, /) -> bytes:
         while not self._unpacker.eof:
-            packed = self._file.read(_STEP) if self._unpacker.needs_input else b""
-            if self._unpacker.needs_input and not packed:
-                raise EOFError("it ends in the middle")
+            packed = b""
+            if self._unpacker.needs_input:
+                packed = self._file.read(_STEP)
+                if not packed:
+                    raise EOFError("it ends in the middle")
             block = self._unpacker.decompress(packed, size)
             if block:
                 return block

@@ -152,7 +152,7 @@ def _top(root: Path) -> str:
     for process, below in (("1", "/init.scope"), ("self", "/system.slice/")):  # the watcher's unit hides process 1
         with suppress(OSError, ValueError):
             for line in (root / "proc" / process / "cgroup").read_text(encoding="ascii").splitlines():
-                top, found, _ = line.split(":", 2)[-1].partition(below)
+                top, found, _rest = line.split(":", 2)[-1].partition(below)
                 if found:
                     return top.lstrip("/")
     return ""

@@ -379,7 +379,7 @@ def _whitelist_entry(node: Node) -> tuple[Network, str]:
         if key not in ("address", "comment"):
             raise WrongValueError(f"has the unknown key '{shown(key)}'{suggestion(key, ('address', 'comment'))}", line)
     if "address" not in node.entries:
-        raise WrongValueError("has no address; write {address: 192.0.2.7, comment: WHY}", node.line)
+        raise WrongValueError("has no address; write 'address: 192.0.2.7', and 'comment: WHY' beside it", node.line)
     comment = node.entries.get("comment")
     address = parse_network(values.text(node.entries["address"][1]))
     return address, "" if comment is None else values.text(comment[1])
