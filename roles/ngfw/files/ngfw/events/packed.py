@@ -131,8 +131,9 @@ class _Xz:
 
     def read(self, size: int, /) -> bytes:
         while not self._unpacker.eof:
-            packed = b""
-            if self._unpacker.needs_input:
+            if not self._unpacker.needs_input:
+                packed = b""
+            else:
                 packed = self._file.read(_STEP)
                 if not packed:
                     raise EOFError("it ends in the middle")
