@@ -10,12 +10,13 @@ Each operation takes constant time, or amortised constant time, whatever the num
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from itertools import islice, takewhile
-from typing import Union
+from typing import Any, Union
 
 MAX_GROUPS = 200_000
 MAX_MARKS = 1_000_000
@@ -27,8 +28,35 @@ _PAST_SHARE = 8
 """Of what a window may hold, the part that the second windows may hold beside it."""
 
 
-class Counter:
+class _Window(ABC):
+    """The groups of a window, and the second windows of those that have one."""
+
+    _groups: OrderedDict[Hashable, Any]
+    _past: _Window | None
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def groups(self) -> Iterable[Hashable]:
+        """Those with an event that may still count."""
+        return self._groups
+
+    def forget_after(self, time: float) -> None:
+        """The clock was set back to that time."""
+        for group in list(self._groups):
+            self._forget_after(group, time)
+        if self._past is not None:
+            self._past.forget_after(time)
+
+    @abstractmethod
+    def _forget_after(self, group: Hashable, time: float) -> None:
+        """Forget what is later in that group."""
+
+
+class Counter(_Window):
     """Counts events of each group. ``evicted`` says how many groups were forgotten for lack of room."""
+
+    _past: Counter | None
 
     def __init__(
         self,
@@ -49,9 +77,6 @@ class Counter:
         self._groups: OrderedDict[Hashable, Marks] = OrderedDict()
         share = max(1, max_groups // _PAST_SHARE), max(threshold, max_marks // _PAST_SHARE)
         self._past = Counter(threshold, window, *share, has_past=False) if has_past else None
-
-    def __len__(self) -> int:
-        return len(self._groups)
 
     def add(self, group: Hashable, time: float) -> int:
         """Count an event; returns the count of the group's window, which is cleared when it reaches the threshold."""
@@ -87,22 +112,15 @@ class Counter:
             self._make_room(time)
         return count
 
-    def forget_after(self, time: float) -> None:
-        """The clock was set back to that time."""
-        for group, marks in list(self._groups.items()):
-            kept = array("d", (marks,) if isinstance(marks, float) else marks)
-            del kept[bisect_right(kept, time) :]
-            self._marks -= (1 if isinstance(marks, float) else len(marks)) - len(kept)
-            if not kept:
-                del self._groups[group]
-            elif not isinstance(marks, float):
-                self._groups[group] = kept
-        if self._past is not None:
-            self._past.forget_after(time)
-
-    def groups(self) -> Iterable[Hashable]:
-        """Those with an event that may still count."""
-        return self._groups
+    def _forget_after(self, group: Hashable, time: float) -> None:
+        marks = self._groups[group]
+        kept = array("d", (marks,) if isinstance(marks, float) else marks)
+        del kept[bisect_right(kept, time) :]
+        self._marks -= (1 if isinstance(marks, float) else len(marks)) - len(kept)
+        if not kept:
+            del self._groups[group]
+        elif not isinstance(marks, float):
+            self._groups[group] = kept
 
     def open(self, group: Hashable, time: float) -> tuple[int, float]:
         """How many events the group's window has at that time, and until when the oldest of them counts."""
@@ -135,8 +153,10 @@ class Counter:
         self._marks -= 1 if isinstance(marks, float) else len(marks)
 
 
-class DistinctCounter:
+class DistinctCounter(_Window):
     """Counts different values in each group; a value that comes again counts from its last time."""
+
+    _past: DistinctCounter | None
 
     def __init__(
         self,
@@ -157,9 +177,6 @@ class DistinctCounter:
         self._groups: OrderedDict[Hashable, tuple[Hashable, float] | OrderedDict[Hashable, float]] = OrderedDict()
         share = max(1, max_groups // _PAST_SHARE), max(threshold, max_values // _PAST_SHARE)
         self._past = DistinctCounter(threshold, window, *share, has_past=False) if has_past else None
-
-    def __len__(self) -> int:
-        return len(self._groups)
 
     def add(self, group: Hashable, value: Hashable, time: float) -> int:
         """Count a value; returns how many the group has, which are cleared when they reach the threshold."""
@@ -201,22 +218,15 @@ class DistinctCounter:
             self._make_room(time)
         return count
 
-    def forget_after(self, time: float) -> None:
-        """The clock was set back to that time."""
-        for group, values in list(self._groups.items()):
-            known = dict((values,)) if isinstance(values, tuple) else values
-            kept = OrderedDict((value, last) for value, last in known.items() if last <= time)
-            self._count -= len(known) - len(kept)
-            if not kept:
-                del self._groups[group]
-            elif not isinstance(values, tuple):
-                self._groups[group] = kept
-        if self._past is not None:
-            self._past.forget_after(time)
-
-    def groups(self) -> Iterable[Hashable]:
-        """Those with an event that may still count."""
-        return self._groups
+    def _forget_after(self, group: Hashable, time: float) -> None:
+        values = self._groups[group]
+        known = dict((values,)) if isinstance(values, tuple) else values
+        kept = OrderedDict((value, last) for value, last in known.items() if last <= time)
+        self._count -= len(known) - len(kept)
+        if not kept:
+            del self._groups[group]
+        elif not isinstance(values, tuple):
+            self._groups[group] = kept
 
     def open(self, group: Hashable, time: float) -> tuple[int, float]:
         """How many values the group has at that time, and until when the oldest of them counts."""
