@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 
 from .address import Key, Network, NetworkSet, merge
 from .duration import is_longer
 from .entry import Action, Block, Direction, Entry, Note, Origin, decode_comment, encode_comment
 from .guards import Guards, WhitelistEntry, WhitelistItem, guard_comment, guard_note, guard_text
-from .layout import HOOKS, Role, SetSpec, allow_set, block_set, filling
+from .layout import Role, SetSpec, allow_set, block_set, filling
 from .netset import Netset
 from .result import Refusal
 from .sanity import refuse_wide, shares
-from .state import Held, State, as_entry
+from .state import Held, as_entry
 from .text import shown
 from .upkeep import Upkeep
 
@@ -25,17 +26,10 @@ _NAMED_RULES = 10
 class Planner(Upkeep):
     """Fills one plan and its result for one request."""
 
-    def __init__(
-        self,
-        chain: str,
-        families: Sequence[str],
-        state: State,
-        origin: Origin,
-        now: float,
-        usual_hooks: Sequence[str] = HOOKS,
-    ) -> None:
-        super().__init__(chain, families, state, origin, now, usual_hooks)
-        self._alike: dict[tuple[object, ...], Held] = {}
+    @cached_property
+    def _alike(self) -> dict[tuple[object, ...], Held]:
+        """What sets hold of the blocks so far; those that differ by their address only hold the same."""
+        return {}
 
     def fresh(self, block: Block) -> Held:
         """A block as its set holds it, if it begins now."""
