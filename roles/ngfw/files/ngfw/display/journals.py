@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ..events.logfile import MAX_LINE
+from ..events.packed import ENDINGS
 from ..firewall.errors import UnsafeFile
 from ..firewall.files import open_for_reading
 
@@ -22,7 +23,7 @@ MAX_BYTES = 512 << 20
 _MAX_FILES = 100
 _BLOCK = 1 << 20
 _MOST_PACKED = 20  # bytes that one byte of a packed journal becomes
-_UNREADABLE = (".xz", ".bz2", ".zst")
+_UNREADABLE = tuple(ending for ending in ENDINGS if ending != ".gz")
 
 
 class _Part(NamedTuple):

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from ..events.packed import is_packed
 from ..firewall.errors import UnsafeFile
 from ..firewall.files import open_descriptor, open_for_reading
 from ..firewall.text import masked, quoted
@@ -24,7 +25,6 @@ ALERTS_JSON = "alerts.json"
 DECISION_LOGS = (ALERT_LOG, BLOCKS_LOG, ALERTS_JSON)
 """The files that a batch of decisions is written to; daemon.log stands beside them."""
 
-_COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 
 MAX_HELD_BYTES = 4 << 20
 """What is kept of each file while it cannot be written."""
@@ -280,7 +280,7 @@ class Journal:
         path = self._files[name].path
         if same or not path.exists():
             return data
-        found = [(each.lstat(), each) for each in _siblings(path) if each.suffix not in _COMPRESSED]
+        found = [(each.lstat(), each) for each in _siblings(path) if not is_packed(each.name)]
         files = sorted((status.st_mtime_ns, status.st_ino, each) for status, each in found)
         known = next((moment for moment, inode, _each in files if inode == mark.inode), 0)
         for moment, inode, each in files:

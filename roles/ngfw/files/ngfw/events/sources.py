@@ -18,8 +18,9 @@ from typing import NamedTuple
 from . import eve, fastlog
 from .event import LineError
 from .logfile import MAX_LINE
+from .packed import ENDINGS
 
-COMPRESSED = (".gz", ".xz", ".bz2", ".zst", ".lz4", ".lzo", ".zip", ".Z")
+COMPRESSED = (*ENDINGS, ".lz4", ".lzo", ".zip", ".Z")
 """Endings of packed files, which a glob of logs does not mean."""
 
 USER = "ngfw"
