@@ -322,6 +322,7 @@ exec({script.read_text()!r})
         os.chown(path, 0, USER)
     assert int(world.run(sys.executable, "-Ic", code, "ngfw", f"{LOGS}/lent").stdout) == 2
     assert stat.S_IMODE((lent / "eve.json").stat().st_mode) == 0o644
+    assert stat.S_IMODE(lent.stat().st_mode) == 0o755
 
 
 def test_directories_are_removed_without_what_links_lead_to(world: World) -> None:

@@ -2,8 +2,8 @@
 """Give to root what belongs to a user or its group below the directories named; prints how many files that were.
 
 That user may be at work there meanwhile, so no link is followed, nothing that others own is touched, and a directory
-is root's before its entries are looked at. In a directory that was only lent to the group (Suricata's), its files are
-for everybody to read again. Arguments: the name of user and group, and directories.
+is root's before its entries are looked at. What was only lent to the group (Suricata's logs) is for everybody to read
+again. Arguments: the name of user and group, and directories.
 """
 
 from __future__ import annotations
@@ -58,10 +58,12 @@ def _give(descriptor: int, user: int, group: int, lent: bool) -> int:
         return 0
     itself = f"/proc/self/fd/{descriptor}"
     os.chown(itself, 0 if theirs else -1, 0 if shared else -1)
+    mode, returned = stat.S_IMODE(status.st_mode), lent and not theirs
     if stat.S_ISDIR(status.st_mode):
-        os.chmod(itself, stat.S_IMODE(status.st_mode) & ~(stat.S_ISGID | stat.S_IWGRP | stat.S_IWOTH))
-    elif lent and not theirs and stat.S_ISREG(status.st_mode):
-        os.chmod(itself, stat.S_IMODE(status.st_mode) | stat.S_IROTH)
+        opened = stat.S_IROTH | stat.S_IXOTH if returned else 0
+        os.chmod(itself, mode & ~(stat.S_ISGID | stat.S_IWGRP | stat.S_IWOTH) | opened)
+    elif returned and stat.S_ISREG(status.st_mode):
+        os.chmod(itself, mode | stat.S_IROTH)
     return 1
 
 
