@@ -37,6 +37,7 @@ class View:
         self.high_alert = high_alert
         self._fresh: dict[_Key, tuple[Block, Origin, float, float | None]] = {}  # an Entry's fields
         self._offences: dict[_Key, list[float]] = {}
+        self._are_offences: dict[_Key, bool] = {}  # entries in force: each further hit on one asks again
         self._repeated: set[_Key] = set()
         self._lookups: list[tuple[Network, Case]] = []
 
@@ -44,6 +45,7 @@ class View:
         """A batch begins; what it asks, and may be answered later, will be in the list that is returned."""
         self._fresh.clear()
         self._offences.clear()
+        self._are_offences.clear()
         self._repeated.clear()
         self._lookups = []
         self._sight = None
@@ -69,6 +71,13 @@ class View:
         return found if fresh is None else found + sum(since < at <= until for at in fresh)
 
     def is_offence(self, entry: Entry) -> bool:
+        key = entry.block[:3]
+        known = self._are_offences.get(key)
+        if known is None:
+            known = self._are_offences[key] = self._began_as_offence(entry)
+        return known
+
+    def _began_as_offence(self, entry: Entry) -> bool:
         since = earliest_beginning(entry)
         if any(at > since for at in self._offences.get(entry.block[:3], ())):
             return True
@@ -88,6 +97,7 @@ class View:
         end = now + block.duration if block.duration else None
         key = block[:3]
         self._fresh[key] = (block, Origin.WATCHER, now, end)
+        self._are_offences.pop(key, None)
         if offence:
             self._offences.setdefault(key, []).append(now)
 
