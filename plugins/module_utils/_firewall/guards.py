@@ -39,20 +39,26 @@ class Guard(NamedTuple):
 
 
 class Guards:
-    """The protected and the whitelisted networks of a state.
+    """The protected and the whitelisted networks, each with its comment; of a protected one it is the reason."""
 
-    `protected` are more of them, with their reasons; `leaving` are protected ones of the state that do not count.
-    """
+    def __init__(self, protected: Mapping[Network, str], allowed: Mapping[Network, str]) -> None:
+        self._kinds = (
+            ("protected", NetworkSet(protected), protected),
+            ("whitelisted", NetworkSet(allowed), allowed),
+        )
+        self._all = NetworkSet(merge((*protected, *allowed)))
 
-    def __init__(
-        self,
+    @classmethod
+    def of_state(
+        cls,
         chain: str,
         families: Iterable[str],
         state: State,
         protected: Mapping[Network, str],
         now: float,
         leaving: Collection[Network] = (),
-    ) -> None:
+    ) -> Guards:
+        """Those of a state; `protected` are more of them, `leaving` are protected ones of it that do not count."""
         own, allowed = {}, {}
         for family in families:
             for network, held in state.live(own_set(chain, family).name, now):
@@ -61,8 +67,7 @@ class Guards:
             for network, held in state.live(allow_set(chain, family).name, now):
                 allowed[network] = guard_comment(held.comment)[1]
         own.update(protected)
-        self._kinds = (("protected", NetworkSet(own), own), ("whitelisted", NetworkSet(allowed), allowed))
-        self._all = NetworkSet(merge((*own, *allowed)))
+        return cls(own, allowed)
 
     def covering(self, network: Network) -> Guard | None:
         """What wholly covers the network, by itself or together: a protected one first."""

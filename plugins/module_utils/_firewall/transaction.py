@@ -180,7 +180,7 @@ class Transactions:
         if self._guards is None or self._guards[0] is not state:
             for family in self._families:
                 self._kernel.read(state, (allow_set(self._chain, family).name, own_set(self._chain, family).name))
-            guards = Guards(self._chain, self._families, state, self._protected, self._clock(), leaving)
+            guards = Guards.of_state(self._chain, self._families, state, self._protected, self._clock(), leaving)
             self._guards = (state, guards)
         return self._guards[1]
 

@@ -206,7 +206,7 @@ items = st.builds(WhitelistItem, networks, st.sampled_from(["", "friend", "x" * 
 
 def block_request(wanted, refresh=False, purge="", later=False):
     def request(planner):
-        guards = Guards(CHAIN, FAMILIES, planner.state, OWN, planner.now)
+        guards = Guards.of_state(CHAIN, FAMILIES, planner.state, OWN, planner.now)
         planner.block(wanted, guards, refresh=refresh, purge=purge, later=later)
 
     return request

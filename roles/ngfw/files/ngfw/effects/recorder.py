@@ -4,25 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Callable, NamedTuple, Protocol
+from typing import Callable, Protocol
 
-from ..firewall.address import Network, NetworkSet, merge
+from ..firewall.address import Network
 from ..firewall.duration import is_longer
 from ..firewall.entry import Action, Block, Direction, Entry, Origin
+from ..firewall.guards import Guard, Guards
 from ..firewall.result import Refusal, Result
 
 _MANY = 50_000
-
-
-class RecordedGuard(NamedTuple):
-    """A network that a configuration or the host puts out of reach."""
-
-    kind: str
-    network: Network
-    comment: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.network}" + (f" ({self.comment})" if self.comment else "")
 
 
 class State(Protocol):
@@ -38,18 +28,13 @@ class Recorder:
     """Entries by network, action and direction; they end by the times that the caller gives."""
 
     def __init__(self) -> None:
-        self._kinds: tuple[tuple[str, NetworkSet, Mapping[Network, str]], ...] = ()
-        self._all = NetworkSet()
+        self._guards = Guards({}, {})
         self._entries: dict[tuple[Network, Action, Direction], Entry] = {}
         self._limit = _MANY
 
     def guard_by(self, *, whitelist: Mapping[Network, str], protected: Mapping[Network, str]) -> None:
         """Refuse what these networks cover; each has a comment, of `protected` it is the reason."""
-        self._kinds = (
-            ("protected", NetworkSet(protected), protected),
-            ("whitelisted", NetworkSet(whitelist), whitelist),
-        )
-        self._all = NetworkSet(merge((*protected, *whitelist)))
+        self._guards = Guards(protected, whitelist)
 
     def look(self) -> Recorder:
         """What is in force: nobody else writes here."""
@@ -59,18 +44,11 @@ class Recorder:
         """The newest entry of that network, action and direction, ended or not."""
         return self._entries.get(block[:3])
 
-    def guard(self, network: Network) -> RecordedGuard | None:
-        together = self._all.covering(network)
-        if together is None:
-            return None
-        for kind, networks, comments in self._kinds:
-            cover = networks.covering(network)
-            if cover is not None:
-                return RecordedGuard(kind, cover, comments[cover])
-        return RecordedGuard("whitelisted", together, "by several entries together")
+    def guard(self, network: Network) -> Guard | None:
+        return self._guards.covering(network)
 
     def guards_near(self, network: Network) -> bool:
-        return self._all.overlaps(network)
+        return self._guards.near(network)
 
     def put(self, block: Block, now: float) -> Entry:
         """Put a block in force from `now` (epoch seconds) on."""
